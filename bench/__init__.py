@@ -1,0 +1,1 @@
+"""Benchmarks: printed, never asserted; `python -m bench` runs all of them."""

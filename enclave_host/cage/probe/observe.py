@@ -1,0 +1,63 @@
+"""Tries to get out of the sandbox and reports the errno of each attempt, 0 where it succeeded."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def observe(tables: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Make every attempt that the process survives."""
+    del tables, parameters
+    return {"observed": {name: attempt(action) for name, action in ATTEMPTS.items()}}
+
+
+def execute(tables: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Start another program: the filter must kill the process."""
+    del tables, parameters
+    os.execv(sys.executable or "/usr/bin/python3.11", ["python"])  # noqa: S606 that is the point
+
+
+def attempt(action: Callable[[], object]) -> int:
+    """Return the errno that the action met."""
+    try:
+        action()
+    except OSError as error:
+        return error.errno or -1
+    return 0
+
+
+def compute() -> None:
+    """Do plain work: the positive control."""
+    if int("6") * 7 != 42:
+        raise OSError(1, "arithmetic")
+
+
+def fork() -> None:
+    """Make a second process."""
+    if os.fork() == 0:
+        os._exit(0)
+
+
+def write(path: str) -> None:
+    """Make a file."""
+    Path(path).write_bytes(b"out")
+
+
+INPUTS = "/in" if Path("/in").is_dir() else str(Path(__file__).parent)
+
+ATTEMPTS: dict[str, Callable[[], object]] = {
+    "computes 6 * 7": compute,
+    "socket": lambda: socket.socket(socket.AF_INET),
+    "socket vsock": lambda: socket.socket(socket.AF_VSOCK),
+    "socketpair": socket.socketpair,
+    "write /": lambda: write("/escaped"),
+    "write /tmp": lambda: write("/tmp/escaped"),  # noqa: S108 that is the point
+    "write inputs": lambda: write(f"{INPUTS}/escaped"),
+    "read /etc/passwd": lambda: Path("/etc/passwd").read_bytes(),
+    "list /proc": lambda: os.listdir("/proc"),
+    "fork": fork,
+    "kill": lambda: os.kill(1, 0),
+}

@@ -1,0 +1,149 @@
+"""The three ways to build the sandbox's outer walls: commands and views, nothing is started here.
+
+A  bubblewrap with a user namespace; the process outside is a dedicated, unprivileged user.
+B  bubblewrap as root without a user namespace; the shim drops to the dedicated user.
+C  no namespace at all: Landlock, seccomp and resource limits, all set by the shim.
+
+The inner walls (shim.py, seccomp.py) are the same in each tier.
+"""
+
+import ctypes
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, assert_never
+
+from enclave_host.cage.job import Job
+
+Tier = Literal["A", "B", "C"]
+TIERS: Final[tuple[Tier, ...]] = ("A", "B", "C")
+"""In the order in which they are tried: strongest first."""
+
+BWRAP: Final = "/usr/bin/bwrap"
+PYTHON: Final = "/usr/bin/python3.11"
+LIBRARIES: Final = ("/usr/lib", "/usr/lib64")
+DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")
+LANDLOCK_ABI: Final = 6  # the first that also stops abstract unix sockets and signals (Linux 6.12)
+
+SHIM: Final = (Path(__file__).parent / "shim.py").read_text("utf-8")
+"""The shim travels as text, so that it needs no path that the sandbox's user could not enter."""
+
+FIRST_USER: Final = 60800  # 60706-61183 is set aside by no distribution (systemd: UIDS-GIDS)
+USERS: Final = 256
+GROUP: Final = FIRST_USER
+"""Root runs each job as one of these users, all in this group; nothing else uses them."""
+
+ENVIRON: Final = {
+    "PATH": "/nonexistent",
+    "HOME": "/nonexistent",
+    "LC_ALL": "C.UTF-8",
+    "TZ": "UTC",
+    # One thread for each library: the same result on every machine, and no surprise in the limits.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "ARROW_IO_THREADS": "1",
+    # malloc gives memory back, and does not reserve address space by the gigabyte.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "2",
+    # Python needs /dev/shm for these.
+    "JOBLIB_MULTIPROCESSING": "0",
+}
+"""All that the sandbox's environment says; nothing of the enclave's own gets in."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where the process in the sandbox finds things, and all that Landlock lets it touch."""
+
+    code: str
+    environment: str
+    inputs: str
+    scratch: str | None  # the one writable directory
+
+    @property
+    def readable(self) -> list[str]:
+        """Files and directories that may be read."""
+        libraries = [path for path in LIBRARIES if Path(path).is_dir()]
+        return [*libraries, *DEVICES, self.environment, self.code, self.inputs]
+
+    @property
+    def writable(self) -> list[str]:
+        """Files and directories that may be written."""
+        return [self.scratch, "/dev/null"] if self.scratch else ["/dev/null"]
+
+
+def view(tier: Tier, job: Job) -> View:
+    """Return what the algorithm sees in this tier."""
+    match tier:
+        case "A" | "B":
+            return View("/algorithm", "/environment", "/in", "/tmp")  # noqa: S108 a private one
+        case "C":
+            paths = (job.code, job.environment, job.inputs)
+            code, environment, inputs = (str(path.resolve()) for path in paths)
+            return View(code, environment, inputs, None)
+        case _:
+            assert_never(tier)
+
+
+def obstacle(tier: Tier) -> str | None:
+    """Say why a tier cannot even be tried on this machine, and what would fix it; else None."""
+    if not os.access(PYTHON, os.X_OK):
+        return f"{PYTHON} is missing: install Python 3.11 of the system"
+    if tier == "C":
+        abi = ctypes.CDLL(None).syscall(444, None, 0, 1)  # landlock_create_ruleset, version
+        if abi < LANDLOCK_ABI:
+            return f"Landlock ABI {max(abi, 0)}, needs {LANDLOCK_ABI}: use Linux 6.12 or newer"
+        return None
+    if not os.access(BWRAP, os.X_OK):
+        return f"{BWRAP} is missing: install bubblewrap"
+    if tier == "B" and os.geteuid() != 0:
+        return "not root: run the enclave as root, or allow user namespaces for tier A"
+    return None
+
+
+def command(tier: Tier, job: Job) -> list[str]:
+    """Return the command line that builds this tier's walls and starts the shim in them."""
+    python = [PYTHON, "-I", "-S", "-B", "-X", "utf8", "-c", SHIM]
+    match tier:
+        case "A":
+            user = ["--unshare-user", "--uid", "65534", "--gid", "65534"]
+            return [BWRAP, *user, *_walls(job), "--", *python]
+        case "B":
+            keep = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]  # the shim's to drop
+            return [BWRAP, *_walls(job), *keep, "--", *python]
+        case "C":
+            return python
+        case _:
+            assert_never(tier)
+
+
+def _walls(job: Job) -> list[str]:
+    """Namespaces, no capabilities, and a root that holds only what a run needs."""
+    namespaces = ["pid", "net", "ipc", "uts", "cgroup-try"]
+    seen = view("A", job)
+    binds = [
+        (str(job.code), seen.code),
+        (str(job.environment), seen.environment),
+        (str(job.inputs), seen.inputs),
+        (PYTHON, PYTHON),
+    ]
+    return [
+        *(f"--unshare-{name}" for name in namespaces),
+        *("--hostname", "datacage", "--die-with-parent", "--cap-drop", "ALL"),
+        *_flags("--dir", [("/usr",), ("/usr/bin",), ("/dev",)], mode="0755"),
+        *_flags("--ro-bind-try", [(path, path) for path in LIBRARIES]),
+        *("--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"),
+        *_flags("--dev-bind", [(path, path) for path in DEVICES]),
+        *_flags("--ro-bind", binds),
+        *("--perms", "1777", "--size", str(job.limits.tmp), "--tmpfs", "/tmp"),  # noqa: S108
+        *("--remount-ro", "/", "--chdir", "/"),
+    ]
+
+
+def _flags(flag: str, values: Sequence[tuple[str, ...]], mode: str = "") -> list[str]:
+    """Repeat a flag of bwrap; `mode` sets the permissions of what it makes (root's umask)."""
+    permissions = ["--perms", mode] if mode else []
+    return [word for value in values for word in (*permissions, flag, *value)]

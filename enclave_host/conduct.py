@@ -1,0 +1,304 @@
+"""The conduct of runs: summon, prepare, load, conclude, release. One number at a time, and one
+computation for a number in a term: asked again, the enclave gives the same answer.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from enclave_host import history, lineage, outputs
+from enclave_host.computation import Finding, Open, Task
+from enclave_host.inputs import Datacage
+from enclave_host.outputs import Leaving
+from enclave_host.parameters import read_order
+from enclave_host.plan import Plan, Wanted, make_plan
+from enclave_host.run_record import Facts, build, leaves_of, matches
+from enclave_host.session import Session
+from enclave_host.shares import Held, Intake, inputs_root
+from enclave_host.statements import Asked
+from enclave_host.tenure import Tenure
+from protocol.enclave_wire import Concluded, Load, Prepare, Prepared, Summon
+from protocol.errors import Refused
+from protocol.kinds.run import Delivery, Run, Started, Summons
+from protocol.record import Record
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One number in one term."""
+
+    asked: Asked
+    wanted: Wanted
+    summons: bytes
+    started: bytes | None = None
+    plan: Plan | None = None
+    intakes: dict[bytes, Intake] = field(default_factory=dict)
+    computing: bool = False
+    concluded: Concluded | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """What waits for its certificate; `deliveries` are made once, and kept."""
+
+    number: int
+    leaving: tuple[Leaving, ...]
+    deliveries: tuple[Delivery, ...] | None = None
+
+
+@dataclass(slots=True)
+class Conduct:
+    """The runs of one agreement in this enclave. Every method is called under the enclave's lock;
+    `computation.compute` is not, between `begin_conclude` and `finish_conclude`.
+    """
+
+    session: Session
+    committed: int = 0
+    attempt: Attempt | None = None
+    results: dict[bytes, Result] = field(default_factory=dict)
+
+    # --- summon -------------------------------------------------------------------------------
+
+    def summon(self, request: Summon) -> bytes:
+        """The summons for a run: an order that is agreed, a number that is free, a fresh nonce."""
+        parties, tenure = self.session.parties, self.session.in_office()
+        record, order = read_order(parties, request.order)
+        if request.number <= self.committed:
+            raise Refused("run.slot", f"run {request.number}")
+        if not 0 < request.number <= parties.document.runs.at_most:
+            raise Refused("run.budget", f"{parties.document.runs.at_most} runs are agreed")
+        known = self._known(request.number, tenure)
+        if known is not None and known.wanted.order == record.id:
+            return known.summons
+        self._require_none_open(tenure)
+        asked = Asked(request.number, tenure.term, os.urandom(32))
+        said = Summons(number=asked.number, term=asked.term, order=record.id, nonce=asked.nonce)
+        summons = self.session.feed.sign("summons", said).raw
+        self._forget()
+        wanted = Wanted(record.id, order.entry, order.parameters)
+        self.attempt = Attempt(asked, wanted, summons)
+        return summons
+
+    def _require_none_open(self, tenure: Tenure) -> None:
+        """What started must end: two records for one number in one term would be two truths."""
+        attempt = self.attempt
+        if attempt is None or attempt.asked.term != tenure.term or attempt.started is None:
+            return
+        if attempt.asked.number > self.committed:
+            raise Refused("run.slot", f"run {attempt.asked.number} started and has no votes yet")
+
+    def _known(self, number: int, tenure: Tenure) -> Attempt | None:
+        """The attempt at this number in this term."""
+        attempt = self.attempt
+        if attempt is None or (attempt.asked.number, attempt.asked.term) != (number, tenure.term):
+            return None
+        return attempt
+
+    def _current(self, number: int) -> Attempt:
+        attempt = self._known(number, self.session.in_office())
+        if attempt is None:
+            raise Refused("enclave.sequence", "Summon comes first")
+        return attempt
+
+    # --- prepare: every check before anything opens --------------------------------------------
+
+    def prepare(self, request: Prepare, datacage: Datacage, environment: bytes) -> Prepared:
+        """Check everything; on the first refusal nothing has started and the number stays free.
+
+        `environment` is the digest of the datacage's environment as it is now.
+        """
+        attempt = self._current(request.number)
+        if attempt.computing:
+            raise Refused("enclave.sequence", "the run is being computed")
+        if attempt.concluded is not None:
+            return self._prepared(attempt, ())  # nothing to load: Conclude answers as before
+        if environment != self.session.parties.document.algorithm.environment:
+            raise Refused("run.environment", "it changed since the enclave started")
+        runs = history.read_history(self.session.parties, request.runs, request.number)
+        self.committed = max(self.committed, len(runs))
+        plan = make_plan(self.session, attempt.asked, attempt.wanted, request, runs, datacage)
+        self._wipe(attempt)
+        attempt.plan = plan
+        attempt.intakes = {
+            held.share.id: Intake.begin(held.share, self.session.room) for held in plan.used
+        }
+        if attempt.started is None:
+            attempt.started = self.session.feed.sign("started", self._started(attempt, plan)).raw
+        return self._prepared(attempt, plan.used)
+
+    def _prepared(self, attempt: Attempt, used: Sequence[Held]) -> Prepared:
+        adopted = attempt.plan.adopted if attempt.plan else None
+        return Prepared(
+            shares=tuple(held.share.id for held in used),
+            started=attempt.started or b"",
+            adopted=adopted[0].id if adopted else None,
+        )
+
+    def _started(self, attempt: Attempt, plan: Plan) -> Started:
+        people = sum(held.share.person is not None for held in plan.used)
+        return Started(
+            number=attempt.asked.number,
+            term=attempt.asked.term,
+            shares=len(plan.used),
+            organizations=len({held.share.owner for held in plan.used}) - people,
+            people=people,
+            consents=people,
+            signatures=len(self.session.parties.members),
+            digests=len(self.session.blobs) + 1,
+        )
+
+    # --- load ----------------------------------------------------------------------------------
+
+    def load(self, request: Load) -> None:
+        """One stored frame again; the last must end the very stream that was received before."""
+        attempt = self._current(request.number)
+        used = attempt.plan.used if attempt.plan else ()
+        held = next((one for one in used if one.share.id == request.share), None)
+        if held is None or request.share not in attempt.intakes or attempt.computing:
+            raise Refused("enclave.sequence", "Prepare comes first, and names the shares")
+        intake = attempt.intakes[request.share]
+        intake.feed(request.frame)
+        if not request.end:
+            return
+        digest = intake.opener.digest()
+        if held.digest not in (None, digest):
+            raise Refused("share.chunk", "another stream than the one received before")
+        held.digest = digest
+
+    # --- conclude ------------------------------------------------------------------------------
+
+    def begin_conclude(self, number: int) -> Task | Concluded:
+        """What `computation.compute` must do, or the answer that was given before."""
+        attempt = self._current(number)
+        if attempt.concluded is not None:
+            return attempt.concluded
+        plan = attempt.plan
+        if plan is None or attempt.computing:
+            raise Refused("enclave.sequence", "Prepare comes first; a run is computed once")
+        if plan.adopted is not None and plan.adopted[1].outcome != "released":
+            return self._say_again(attempt, plan, plan.adopted)
+        missing = [one for one in attempt.intakes.values() if not one.opener.finished]
+        if missing:
+            raise Refused("run.share-missing", f"{len(missing)} shares were not loaded to the end")
+        task = self._task(attempt, plan)
+        attempt.computing = True
+        return task
+
+    def _task(self, attempt: Attempt, plan: Plan) -> Task:
+        session = self.session
+        return Task(
+            asked=attempt.asked,
+            parties=session.parties,
+            datacage=plan.datacage,
+            bundle=session.bundle(),
+            contracts=session.contracts(),
+            models=session.models(),
+            entry=plan.wanted.entry,
+            parameters=plan.wanted.parameters,
+            used=tuple(Open(held, attempt.intakes[held.share.id].spool) for held in plan.used),
+            lineage=plan.lineage,
+            salts=outputs.salts(
+                [held.share.key for held in sorted(plan.used, key=lambda held: held.share.id)],
+                session.parties.id,
+                attempt.asked.number.to_bytes(8, "big"),
+                plan.wanted.order,
+                inputs_root(session.parties.id, list(plan.used)),
+            ),
+        )
+
+    def abandon(self, asked: Asked) -> None:
+        """Nothing came of the computation, say for a broken sandbox: the host may prepare again."""
+        attempt = self.attempt
+        if attempt is not None and attempt.asked == asked and attempt.concluded is None:
+            attempt.computing, attempt.plan = False, None
+            self._wipe(attempt)
+
+    def finish_conclude(self, asked: Asked, finding: Finding) -> Concluded:
+        """Sign the run record for what was found, unless the term ended meanwhile.
+
+        Raises Refused (run.adopted, enclave.sequence, term.fenced).
+        """
+        attempt, session = self.attempt, self.session
+        if attempt is None or attempt.plan is None or attempt.asked != asked:
+            raise Refused("enclave.sequence", "another attempt began meanwhile")
+        plan, tenure = attempt.plan, session.in_office()
+        sealed = self._seal_lineage(attempt, plan, tenure, finding)
+        run = build(self._facts(attempt, plan, tenure), finding, sealed)
+        if plan.adopted is not None and not matches(run, plan.adopted[1]):
+            raise Refused("run.adopted", "the same run came to something else")
+        leaves = b"".join(leaves_of(session.parties, plan.used, asked.number))
+        return self._conclude(attempt, run, finding.leaving, leaves, sealed)
+
+    def _facts(self, attempt: Attempt, plan: Plan, tenure: Tenure) -> Facts:
+        return Facts(
+            parties=self.session.parties,
+            asked=attempt.asked,
+            order=plan.wanted.order,
+            entry=plan.wanted.entry,
+            parameters=plan.wanted.parameters,
+            appointment=tenure.id,
+            statements=plan.heard.ids,
+            stops=tuple(sorted(self.session.consents.stops)),
+            used=plan.used,
+            evidence=self.session.evidence or b"",
+            technology=self.session.technology,
+            adopts=plan.adopted[0].id if plan.adopted else None,
+            at=plan.now,
+        )
+
+    def _seal_lineage(
+        self, attempt: Attempt, plan: Plan, tenure: Tenure, finding: Finding
+    ) -> bytes | None:
+        if finding.stopped is not None or finding.failed is not None:
+            return None
+        result = lineage.result(
+            attempt.asked.number, plan.wanted.entry, plan.wanted.parameters, finding.people
+        )
+        grown = plan.lineage.with_result(result)
+        enclaves = (tenure.keys, *tenure.standbys)
+        return lineage.seal(grown, self.session.parties.id, enclaves)
+
+    def _say_again(self, attempt: Attempt, plan: Plan, adopted: tuple[Record, Run]) -> Concluded:
+        """A record of an earlier term from which nothing leaves, in this term's name."""
+        facts = self._facts(attempt, plan, self.session.in_office())
+        return self._conclude(attempt, facts.repeat(adopted[1]), (), plan.leaves or b"", None)
+
+    def _conclude(
+        self,
+        attempt: Attempt,
+        run: Run,
+        leaving: tuple[Leaving, ...],
+        leaves: bytes,
+        sealed: bytes | None,
+    ) -> Concluded:
+        record = self.session.feed.sign("run", run)
+        self.results[record.id] = Result(run.number, leaving)
+        attempt.concluded = Concluded(run=record.raw, leaves=leaves, lineage=sealed)
+        attempt.computing = False
+        self._wipe(attempt)
+        return attempt.concluded
+
+    # --- release -------------------------------------------------------------------------------
+
+    def release(self, certificate: bytes) -> tuple[Delivery, ...]:
+        """What a quorum let go, sealed; the same again when asked again. Raises Refused
+        (run.votes, run.slot).
+        """
+        record, run = history.read_certificate(self.session.parties, certificate)
+        result = self.results.get(record.id)
+        if result is None:
+            raise Refused("run.slot", "this enclave did not compute that run")
+        self.committed = max(self.committed, run.number)
+        if result.deliveries is None:
+            result.deliveries = tuple(one.seal(record.id, run.number) for one in result.leaving)
+            result.leaving = ()
+        return result.deliveries
+
+    def _forget(self) -> None:
+        if self.attempt is not None:
+            self._wipe(self.attempt)
+
+    def _wipe(self, attempt: Attempt) -> None:
+        for intake in attempt.intakes.values():
+            intake.spool.wipe()
+        attempt.intakes = {}

@@ -1,0 +1,247 @@
+"""The enclave: its keys, its agreements, and the answer to each request of its host.
+
+Both keys are made at boot and live in this process's memory only. A real TEE adds that the operator
+cannot read that memory, and that its evidence is signed by the hardware; the code here is the same.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nacl.signing import SigningKey
+
+from enclave_host import attest, environment, measure
+from enclave_host.attest import Attester
+from enclave_host.computation import compute
+from enclave_host.conduct import Conduct
+from enclave_host.feed import Feed
+from enclave_host.inputs import Datacage
+from enclave_host.parties import read_agreement
+from enclave_host.private import Room
+from enclave_host.session import Session
+from enclave_host.shares import Vault
+from protocol import enclave_wire as wire
+from protocol import keys, limits
+from protocol.attestation.evidence import Binding
+from protocol.dialogue import Done
+from protocol.errors import Refused
+from protocol.kinds.host import EnclaveKeys
+from protocol.sealing import wrap
+
+AGREEMENTS: Final = 64
+"""Agreements served at once."""
+
+
+@dataclass(slots=True)
+class Enclave:
+    """One boot. `lock` guards all state; it is never held while a sandbox runs.
+
+    `environments` maps the digest of an environment to the datacage that has it.
+    """
+
+    attester: Attester
+    room: Room
+    tier: str
+    environments: Mapping[bytes, Datacage]
+    seed: bytes = field(default_factory=lambda: bytes(SigningKey.generate()))
+    vault: Vault = field(init=False)
+    software: bytes = field(default_factory=measure.software)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    sessions: dict[bytes, Session] = field(default_factory=dict)
+    conducts: dict[bytes, Conduct] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Make the sealing key of this boot."""
+        sealing_seed = bytes(SigningKey.generate())
+        public = EnclaveKeys(signing=keys.public(self.seed), sealing=wrap.public_key(sealing_seed))
+        self.vault = Vault(public, sealing_seed)
+
+    def answer(self, request: object) -> object:
+        """The answer to a request of protocol.enclave_wire. Raises Refused, and nothing else.
+
+        Why something broke could hold data, so it is not told: `village-enclave doctor` finds out.
+        """
+        try:
+            return _ANSWERS[type(request)](self, request)
+        except Refused:
+            raise
+        except Exception as error:
+            raise Refused("enclave.broken") from error
+
+    # --- each request -------------------------------------------------------------------------
+
+    def hello(self, _: wire.Hello) -> wire.HelloAnswer:
+        """Who this is."""
+        return wire.HelloAnswer(
+            keys=self.vault.keys,
+            technology=self.attester.technology,
+            software=self.software,
+            tier=self.tier,
+            memory=self.room.capacity,
+        )
+
+    def attest(self, request: wire.Attest) -> wire.AttestAnswer:
+        """Evidence for one verifier, bound to its nonce."""
+        binding = Binding(
+            technology=self.attester.technology,
+            keys=self.vault.keys,
+            host=request.host,
+            requester=request.requester,
+            agreement=request.agreement,
+            term=request.term,
+            nonce=request.nonce,
+            software=self.software,
+        )
+        with self.lock:
+            session = self._session(request.agreement)
+            if request.host not in session.parties.hosts:
+                raise Refused("host.candidate")
+            bundle = attest.bundle(self.attester, binding)
+            session.evidence = hashlib.sha256(bundle).digest()
+        return wire.AttestAnswer(bundle=bundle)
+
+    def join(self, request: wire.Join) -> Done:
+        """Learn an agreement; again is no harm."""
+        parties = read_agreement(request.opening)
+        with self.lock:
+            if parties.id not in self.sessions:
+                if len(self.sessions) >= AGREEMENTS:
+                    raise Refused("enclave.full", f"{AGREEMENTS} agreements")
+                feed = Feed(self.seed, parties.id)
+                technology = self.attester.technology
+                session = Session(parties, self.vault, self.room, feed, technology)
+                self.sessions[parties.id] = session
+                self.conducts[parties.id] = Conduct(session)
+        return Done()
+
+    def provide(self, request: wire.Provide) -> Done:
+        """Blobs by digest."""
+        with self.lock:
+            self._session(request.agreement).provide(request.blobs)
+        return Done()
+
+    def appoint(self, request: wire.Appoint) -> Done:
+        """A term of office."""
+        with self.lock:
+            self._session(request.agreement).appoint(request)
+        return Done()
+
+    def beat(self, request: wire.Beat) -> wire.TokenAnswer:
+        """A heartbeat."""
+        with self.lock:
+            return wire.TokenAnswer(token=self._session(request.agreement).beat(self.seed))
+
+    def begin_share(self, request: wire.ShareBegin) -> wire.ShareReady:
+        """A share's key."""
+        with self.lock:
+            return self._session(request.agreement).begin_share(request)
+
+    def feed_share(self, request: wire.ShareFrame) -> Done:
+        """A share's frame."""
+        with self.lock:
+            self._session(request.agreement).feed_share(request.share, request.frame)
+        return Done()
+
+    def end_share(self, request: wire.ShareEnd) -> wire.Records:
+        """A share's contract check and receipt; heartbeats go on meanwhile."""
+        with self.lock:
+            session = self._session(request.agreement)
+            datacage = session.environment(self.environments)
+            contracts = session.contracts()
+            held = session.end_share(request.share)
+            if held.receipt is not None:
+                return wire.Records(records=(held.receipt,))
+        try:
+            checked = session.examine(held, contracts[held.share.dataset], datacage)
+        except BaseException:
+            with self.lock:
+                session.give_back(held)
+            raise
+        with self.lock:
+            return wire.Records(records=(session.keep_share(held, checked),))
+
+    def stop(self, request: wire.Stops) -> Done:
+        """Withdrawals."""
+        with self.lock:
+            self._session(request.agreement).consents.stop(request.stops)
+        return Done()
+
+    def summon(self, request: wire.Summon) -> wire.Records:
+        """A run's summons."""
+        with self.lock:
+            return wire.Records(records=(self._conduct(request.agreement).summon(request),))
+
+    def prepare(self, request: wire.Prepare) -> wire.Prepared:
+        """A run's checks."""
+        with self.lock:
+            conduct = self._conduct(request.agreement)
+            datacage = conduct.session.environment(self.environments)
+        found = environment.digest(datacage.environment)  # reads it all: not under the lock
+        with self.lock:
+            return conduct.prepare(request, datacage, found)
+
+    def load(self, request: wire.Load) -> Done:
+        """A stored frame."""
+        with self.lock:
+            self._conduct(request.agreement).load(request)
+        return Done()
+
+    def conclude(self, request: wire.Conclude) -> wire.Concluded:
+        """A run's computation; heartbeats go on meanwhile."""
+        with self.lock:
+            conduct = self._conduct(request.agreement)
+            task = conduct.begin_conclude(request.number)
+            if isinstance(task, wire.Concluded):
+                return task
+        try:
+            finding = compute(task)
+            with self.lock:
+                return conduct.finish_conclude(task.asked, finding)
+        except BaseException:
+            with self.lock:
+                conduct.abandon(task.asked)
+            raise
+
+    def release(self, request: wire.Release) -> wire.Released:
+        """What a quorum let go."""
+        with self.lock:
+            conduct = self._conduct(request.agreement)
+            return wire.Released(deliveries=conduct.release(request.certificate))
+
+    def feed(self, request: wire.Feed) -> wire.Records:
+        """Own records again."""
+        with self.lock:
+            signed = self._session(request.agreement).feed.signed
+            return wire.Records(records=tuple(signed[request.seq :][: limits.PUSH]))
+
+    def _session(self, agreement: bytes) -> Session:
+        if agreement not in self.sessions:
+            raise Refused("topic.unknown", "Join comes first")
+        return self.sessions[agreement]
+
+    def _conduct(self, agreement: bytes) -> Conduct:
+        self._session(agreement)
+        return self.conducts[agreement]
+
+
+_ANSWERS: Final[Mapping[type[Any], Callable[[Enclave, Any], object]]] = {
+    wire.Hello: Enclave.hello,
+    wire.Attest: Enclave.attest,
+    wire.Join: Enclave.join,
+    wire.Provide: Enclave.provide,
+    wire.Appoint: Enclave.appoint,
+    wire.Beat: Enclave.beat,
+    wire.ShareBegin: Enclave.begin_share,
+    wire.ShareFrame: Enclave.feed_share,
+    wire.ShareEnd: Enclave.end_share,
+    wire.Stops: Enclave.stop,
+    wire.Summon: Enclave.summon,
+    wire.Prepare: Enclave.prepare,
+    wire.Load: Enclave.load,
+    wire.Conclude: Enclave.conclude,
+    wire.Release: Enclave.release,
+    wire.Feed: Enclave.feed,
+}
+"""Every request of wire.REQUESTS; a test compares the two."""

@@ -1,0 +1,67 @@
+"""The digest of an environment: which installed packages an algorithm may import."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from protocol.errors import Refused
+
+CODE: Final = "run.environment"
+NOT_IMPORTED: Final = {"bin", ".lock", ".stamp"}
+"""At the top: scripts, which name the installing machine's Python, and the installer's marks."""
+
+
+def digest(path: Path) -> bytes:
+    """Return the SHA-256 over path and SHA-256 of each file below `path`, in order of the paths.
+
+    For each file: its relative POSIX path in UTF-8, a zero byte, the 32 bytes of its SHA-256.
+    Left out is what no import ever reads in the datacage: `NOT_IMPORTED`, RECORD files and
+    `__pycache__` (the shim turns its use off; a lone .pyc beside the sources does count).
+    Raises Refused (run.environment) for symbolic links that leave the tree or lead to a directory,
+    for files that are not plain ones, for names that are not UTF-8, and if a file is unreadable.
+    """
+    total = hashlib.sha256()
+    try:
+        for name, file in sorted(_files(path.resolve(strict=True))):
+            with file.open("rb") as content:
+                total.update(name + b"\0" + hashlib.file_digest(content, "sha256").digest())
+    except OSError as error:
+        raise Refused(CODE, f"cannot be read: {error.strerror} {error.filename}") from error
+    return total.digest()
+
+
+def _files(root: Path) -> Iterator[tuple[bytes, Path]]:
+    """Yield (name in the digest, path) of each file that counts."""
+    for folder, folders, files in os.walk(root, onerror=_fail):
+        here = Path(folder)
+        for link in folders:
+            if (here / link).is_symlink():
+                raise Refused(CODE, f"a symbolic link to a directory: {link}")
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        if here == root:
+            folders[:] = [name for name in folders if name not in NOT_IMPORTED]
+            files = [name for name in files if name not in NOT_IMPORTED]
+        for name in files:
+            if name != "RECORD":
+                yield _checked(root, here / name)
+
+
+def _checked(root: Path, file: Path) -> tuple[bytes, Path]:
+    """Return the name of a plain file inside the tree, and its path."""
+    target = file.resolve()
+    if not target.is_relative_to(root):
+        raise Refused(CODE, f"a symbolic link leaves the environment: {file.name!r}")
+    if not stat.S_ISREG(target.stat().st_mode):
+        raise Refused(CODE, f"not a plain file: {file.name!r}")
+    try:
+        return file.relative_to(root).as_posix().encode(), file
+    except UnicodeEncodeError as error:
+        raise Refused(CODE, f"a file name is not UTF-8: {file.name!r}") from error
+
+
+def _fail(error: OSError) -> None:
+    """Let os.walk stop at a directory that it cannot read; by default it passes over it."""
+    raise error

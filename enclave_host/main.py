@@ -1,0 +1,161 @@
+"""Command line of the enclave runtime: village-enclave."""
+
+import argparse
+import ctypes
+import importlib.metadata
+import json
+import os
+import resource
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from enclave_host import config, environment, measure, server
+from enclave_host.attest import Attester
+from enclave_host.attest.simulated import SimulatedAttester
+from enclave_host.cage import Cage, diagnose
+from enclave_host.config import Config
+from enclave_host.enclave import Enclave
+from enclave_host.inputs import Datacage
+from enclave_host.private import Room
+from protocol import enclave_wire as wire
+from protocol.errors import ProtocolError
+
+FAILED, USAGE, REFUSED = 1, 2, 3
+PR_SET_DUMPABLE: Final = 4
+LABEL: Final = "SIMULATED, NOT CONFIDENTIAL"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return the exit code of docs/cli.md."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except config.ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return USAGE
+    except ProtocolError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="village-enclave", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="serve the host's node until SIGTERM")
+    run.add_argument("--config", type=Path, required=True)
+    run.add_argument("--state", type=Path, help="what relative paths in FILE are relative to")
+    run.set_defaults(command=_run)
+    doctor = commands.add_parser("doctor", help="what holds on this machine")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(command=_doctor)
+    digest = commands.add_parser("measure", help="the digests that an agreement names")
+    digest.add_argument("--environment", type=Path, action="append", default=[])
+    digest.set_defaults(command=_measure)
+    evidence = commands.add_parser("attest", help="ask a running enclave for evidence")
+    evidence.add_argument("--socket", type=Path, required=True)
+    for name in ("agreement", "host", "requester", "nonce"):
+        evidence.add_argument(f"--{name}", type=_hex, required=True, metavar="HEX")
+    evidence.add_argument("--term", type=int, required=True)
+    evidence.set_defaults(command=_attest)
+    version = commands.add_parser("version", help="the version")
+    version.set_defaults(command=_version)
+    return parser
+
+
+def _hex(text: str) -> bytes:
+    value = bytes.fromhex(text)
+    if len(value) != 32:
+        raise ValueError
+    return value
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = config.load(options.config, options.state)
+    keep_memory_private()
+    with server.claim(settings.socket):
+        room = Room.open(settings.room, settings.data)
+        try:
+            _serve(settings, room)
+        finally:
+            room.close()
+    return 0
+
+
+def _serve(settings: Config, room: Room) -> None:
+    enclave = boot(settings, room)
+    door = server.Server(settings.socket, enclave.answer)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: door.stop())
+    ready = {"ready": str(settings.socket), "tier": enclave.tier, "technology": LABEL}
+    sys.stdout.write(json.dumps(ready) + "\n")
+    sys.stdout.flush()
+    door.serve()
+
+
+def boot(settings: Config, room: Room) -> Enclave:
+    """An enclave with new keys. Raises NoTier, Refused (run.environment)."""
+    cage = Cage.probe(settings.tier)
+    environments = {
+        environment.digest(path): Datacage(cage, room, path, settings.limits)
+        for path in settings.environments
+    }
+    return Enclave(_attester(settings), room, cage.tier, environments)
+
+
+def _attester(settings: Config) -> Attester:
+    match settings.technology:
+        case "simulated":
+            return SimulatedAttester(measure.software())
+        case other:
+            raise config.ConfigError(f"no attester for {other}")
+
+
+def keep_memory_private() -> None:
+    """No core dump, no debugger of the same user, no file of ours open to others by mistake."""
+    os.umask(0o022)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    reports = diagnose()
+    if options.json:
+        sys.stdout.write(json.dumps([asdict(report) for report in reports]) + "\n")
+    else:
+        for report in reports:
+            sys.stdout.write(f"tier {report.tier}  {report.reason}\n")
+        sys.stdout.write(f"technology  simulated: {LABEL}\n")
+    return 0 if any(report.holds for report in reports) else FAILED
+
+
+def _measure(options: argparse.Namespace) -> int:
+    sys.stdout.write(f"software     {measure.software().hex()}\n")
+    for path in options.environment:
+        sys.stdout.write(f"environment  {environment.digest(path).hex()}  {path}\n")
+    return 0
+
+
+def _attest(options: argparse.Namespace) -> int:
+    client = server.Client(options.socket)
+    request = wire.Attest(
+        agreement=options.agreement,
+        host=options.host,
+        requester=options.requester,
+        term=options.term,
+        nonce=options.nonce,
+    )
+    sys.stdout.buffer.write(client.ask(request, wire.AttestAnswer).bundle)
+    client.close()
+    return 0
+
+
+def _version(_: argparse.Namespace) -> int:
+    sys.stdout.write(importlib.metadata.version("village-node") + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""All that the enclave holds for one agreement: who it is among, its term, shares, consents."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from enclave_host.contract import Contract, read_contract
+from enclave_host.feed import Feed
+from enclave_host.inputs import Checked, Datacage, Piece, check
+from enclave_host.output_model import OutputModel
+from enclave_host.parties import Parties
+from enclave_host.people import Consents
+from enclave_host.private import Room
+from enclave_host.shares import (
+    Held,
+    Intake,
+    Shares,
+    Vault,
+    open_party_share,
+    open_person_share,
+)
+from enclave_host.tenure import Tenure, read_tenure
+from protocol import limits, token
+from protocol.consistency import manifest_faults
+from protocol.enclave_wire import Appoint, ShareBegin, ShareReady
+from protocol.errors import Refused
+from protocol.kinds import algorithm
+from protocol.kinds.algorithm import Bundle
+from protocol.kinds.host import Heartbeat
+from protocol.kinds.share import Receipt
+
+SHARES: Final = limits.ITEMS
+"""Shares held for one agreement: as many as one answer can name."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One agreement. Every method is called under the enclave's lock, but for `examine`."""
+
+    parties: Parties
+    vault: Vault
+    room: Room
+    feed: Feed
+    technology: str
+    blobs: dict[bytes, bytes] = field(default_factory=dict)
+    tenure: Tenure | None = None
+    newest: int = 0
+    evidence: bytes | None = None
+    beats: int = 0
+    consents: Consents = field(init=False)
+    shares: Shares = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without anybody's consent or share."""
+        self.consents = Consents(self.parties.id)
+        self.shares = Shares(self.consents)
+
+    # --- what the agreement names by digest ---------------------------------------------------
+
+    def provide(self, blobs: tuple[bytes, ...]) -> None:
+        """Take the bundle, contracts and output models; nothing else. Raises Refused (run.code)."""
+        document = self.parties.document
+        wanted = {document.algorithm.bundle}
+        wanted |= {dataset.contract for dataset in document.datasets}
+        wanted |= {output.schema for output in document.outputs}
+        found = {hashlib.sha256(blob).digest(): blob for blob in blobs}
+        strange = found.keys() - wanted
+        if strange:
+            detail = f"{min(strange).hex()[:16]} is no digest that the parties agreed on"
+            raise Refused("run.code", detail)
+        self.blobs |= found
+
+    def bundle(self) -> Bundle:
+        """The approved code. Raises Refused (run.code)."""
+        blob = self.blobs.get(self.parties.document.algorithm.bundle)
+        if blob is None:
+            raise Refused("run.code", "the agreed bundle was not provided")
+        bundle = algorithm.unpack(blob)
+        faults = manifest_faults(self.parties.document, bundle.manifest)
+        if faults:
+            raise Refused("run.code", "; ".join(faults)[:500])
+        return bundle
+
+    def contracts(self) -> dict[str, Contract]:
+        """The contract of each dataset. Raises Refused (share.contract, agreement.document)."""
+        found = {}
+        for dataset in self.parties.document.datasets:
+            if dataset.contract not in self.blobs:
+                raise Refused("share.contract", f"the contract of {dataset.id} was not provided")
+            found[dataset.id] = read_contract(self.blobs[dataset.contract], dataset.person)
+        return found
+
+    def models(self) -> dict[str, OutputModel]:
+        """The model of each output. Raises Refused (gate.schema)."""
+        found = {}
+        for output in self.parties.document.outputs:
+            if output.schema not in self.blobs:
+                raise Refused("gate.schema", f"the model of {output.name} was not provided")
+            found[output.name] = OutputModel(output.name, self.blobs[output.schema])
+        return found
+
+    # --- the term -----------------------------------------------------------------------------
+
+    def appoint(self, request: Appoint) -> None:
+        """Take office, or learn that somebody else did. Raises Refused (term.fenced,
+        election.certificate, decision.*). A term only rises.
+        """
+        tenure = read_tenure(self.parties, request.certificate, request.host, request.standbys)
+        if self.tenure is not None and self.tenure.id == tenure.id and self.newest == tenure.term:
+            return
+        if tenure.term <= self.newest:
+            raise Refused("term.fenced", f"term {tenure.term}; known is term {self.newest}")
+        mine = tenure.appointment.enclave == self.vault.id
+        if mine and len(tenure.standbys) != len(tenure.appointment.standbys):
+            raise Refused("election.certificate", "not all standbys are shown")
+        self.newest = tenure.term
+        if not mine:
+            self.tenure = None
+            self.shares = self.shares.emptied()
+            raise Refused("term.fenced", f"term {tenure.term} belongs to another enclave")
+        self.tenure = tenure
+
+    def in_office(self) -> Tenure:
+        """The term that this enclave holds. Raises Refused (term.fenced, election.certificate)."""
+        if self.tenure is None and self.newest:
+            raise Refused("term.fenced", f"term {self.newest} belongs to another enclave")
+        if self.tenure is None:
+            raise Refused("election.certificate", "this enclave was not appointed")
+        return self.tenure
+
+    def beat(self, seed: bytes) -> bytes:
+        """A heartbeat for the term in office."""
+        tenure = self.in_office()
+        self.beats += 1
+        said = Heartbeat(agreement=self.parties.id, term=tenure.term, beat=self.beats)
+        return token.sign(seed, "heartbeat", said)
+
+    # --- shares -------------------------------------------------------------------------------
+
+    def begin_share(self, request: ShareBegin) -> ShareReady:
+        """Open a share's key. A standby opens nothing before its own appointment."""
+        self.in_office()
+        if request.person:
+            share = open_person_share(self.parties, self.vault, request.share)
+        else:
+            share = open_party_share(self.parties, self.vault, request.share, request.rewraps)
+        if share.id not in self.shares.held and len(self.shares.held) >= SHARES:
+            raise Refused("enclave.full", f"{SHARES} shares")
+        held = self.shares.begin(share, stored=request.stored)
+        if held.intake is None and held.digest is None:
+            held.intake = None if request.stored else Intake.begin(share, self.room)
+        opener = held.intake.opener if held.intake else None
+        return ShareReady(
+            share=share.id,
+            owner=share.owner,
+            chunks=opener.chunks if opener else 0,
+            chain=opener.chain if opener else held.digest or bytes(32),
+        )
+
+    def feed_share(self, share: bytes, frame: bytes) -> None:
+        """One frame. Raises Refused (share.chunk, share.unfinished, enclave.*)."""
+        self.in_office()
+        held = self.shares.find(share)
+        if held.intake is None or held.checking:
+            raise Refused("share.chunk", "the share is complete")
+        held.intake.feed(frame)
+
+    def end_share(self, share: bytes) -> Held:
+        """All frames are in: what `examine` must look at, or a share with its receipt already."""
+        self.in_office()
+        held = self.shares.find(share)
+        if held.receipt is not None:
+            return held
+        if held.intake is None or held.checking:
+            raise Refused("enclave.sequence", "the share is being checked, or was stored before")
+        held.intake.opener.digest()  # refuses an unfinished stream
+        held.checking = True
+        return held
+
+    def examine(self, held: Held, contract: Contract, datacage: Datacage) -> Checked:
+        """Check a complete share against its contract, in the sandbox; wipe its rows. Slow; without
+        the lock.
+        """
+        dataset = self.parties.dataset(held.share.dataset)
+        if dataset is None or held.intake is None:
+            raise Refused("enclave.sequence")
+        person = held.share.person.value if held.share.person else None
+        spool = held.intake.spool
+        try:
+            return check(datacage, contract, dataset.person, Piece(spool, person))
+        finally:
+            spool.wipe()
+
+    def keep_share(self, held: Held, checked: Checked) -> bytes:
+        """Count the share if it kept its contract; the receipt says either way what was found."""
+        share, opener = held.share, held.intake.opener if held.intake else None
+        if opener is None:
+            raise Refused("enclave.sequence")
+        held.intake, held.checking = None, False
+        held.checked, held.digest = checked, opener.digest()
+        receipt = Receipt(
+            share=share.id,
+            chunks=opener.chunks,
+            bytes=opener.size,
+            rows=checked.rows,
+            people=checked.people,
+            excluded=share.excluded,
+            digest=held.digest,
+            verdict=checked.verdict,
+        )
+        if held.usable:
+            self.shares.count(held)
+        else:
+            self.shares.drop(held)
+        held.receipt = self.feed.sign("receipt", receipt).raw
+        return held.receipt
+
+    def give_back(self, held: Held) -> None:
+        """The check could not be made: the owner sends the frames again."""
+        held.checking = False
+        held.intake = Intake.begin(held.share, self.room)
+
+    def environment(self, known: Mapping[bytes, Datacage]) -> Datacage:
+        """The datacage with the agreed environment. Raises Refused (run.environment)."""
+        wanted = self.parties.document.algorithm.environment
+        if wanted not in known:
+            raise Refused("run.environment", f"{wanted.hex()[:16]} is not on this machine")
+        return known[wanted]

@@ -1,0 +1,234 @@
+"""Sealed shares in the enclave: whose they are, and how they open, chunk by chunk.
+
+A share opens only here, under its agreement, for its owner's signature; it is usable after its
+final frame and the contract check, or, after a fail-over, when the host has stored all of it.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from enclave_host.inputs import KEPT, Checked
+from enclave_host.parties import Parties
+from enclave_host.people import Consents, Person, read_envelope
+from enclave_host.private import Room, Spool
+from protocol import kinds, shape
+from protocol.attestation.evidence import enclave_id
+from protocol.errors import Refused
+from protocol.keys import digest
+from protocol.kinds.host import EnclaveKeys
+from protocol.kinds.share import Rewrap, Share, ShareHeader, Wrap
+from protocol.sealing import stream, wrap
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """The enclave's own sealing key: `seed` never leaves this process."""
+
+    keys: EnclaveKeys
+    seed: bytes
+
+    @property
+    def id(self) -> bytes:
+        """The enclave's short name."""
+        return enclave_id(self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedShare:
+    """A share whose signature, binding and key were verified. `order` says which of two shares of
+    an owner is the newer; `person` is set for a person's.
+    """
+
+    id: bytes
+    owner: bytes
+    dataset: str
+    header: bytes
+    key: bytes
+    excluded: int
+    replaces: bytes | None
+    order: tuple[bytes, int]
+    person: Person | None
+
+    @property
+    def slot(self) -> tuple[bytes, str]:
+        """An owner has one share in a dataset."""
+        return self.owner, self.dataset
+
+
+def open_party_share(
+    parties: Parties, vault: Vault, raw: bytes, rewraps: tuple[bytes, ...]
+) -> OpenedShare:
+    """A party's share record. Raises Refused (share.*, record.*)."""
+    found = parties.of_party(raw, "share")
+    share = kinds.read(Share, found)
+    wraps = [*share.wraps]
+    for other in rewraps:
+        rewrap = parties.of_party(other, "rewrap")
+        said = kinds.read(Rewrap, rewrap)
+        if rewrap.author != found.author or said.share != found.id:
+            raise Refused("share.binding", "a rewrap of another share")
+        wraps += said.wraps
+    header = _header(parties, share, found.author, provider=found.author)
+    return OpenedShare(
+        id=found.id,
+        owner=found.author,
+        dataset=header.dataset,
+        header=share.header,
+        key=_share_key(vault, share.header, header, wraps),
+        excluded=share.excluded,
+        replaces=share.replaces,
+        order=(found.key, found.seq),
+        person=None,
+    )
+
+
+def open_person_share(parties: Parties, vault: Vault, sealed: bytes) -> OpenedShare:
+    """A person's envelope. Raises Refused (share.*, consent.*, credential.*)."""
+    person, token = read_envelope(parties, sealed, vault.seed, vault.id)
+    share = token.body
+    header = _header(parties, share, person.key, provider=None)
+    return OpenedShare(
+        id=token.id,
+        owner=person.key,
+        dataset=header.dataset,
+        header=share.header,
+        key=_share_key(vault, share.header, header, list(share.wraps)),
+        excluded=share.excluded,
+        replaces=share.replaces,
+        order=(person.key, person.consent.body.ordinal),
+        person=person,
+    )
+
+
+def _header(parties: Parties, share: Share, owner: bytes, *, provider: bytes | None) -> ShareHeader:
+    header = shape.decode(ShareHeader, share.header)
+    if (header.agreement, header.owner) != (parties.id, owner):
+        raise Refused("share.binding")
+    dataset = parties.dataset(header.dataset)
+    if dataset is None or header.contract != dataset.contract:
+        raise Refused("share.binding", "of another dataset or data contract")
+    if provider not in {source.did for source in dataset.sources}:
+        raise Refused("share.provider", dataset.id)
+    return header
+
+
+def _share_key(vault: Vault, raw: bytes, header: ShareHeader, wraps: list[Wrap]) -> bytes:
+    mine = [one.sealed for one in wraps if one.enclave == vault.id]
+    if not mine:
+        raise Refused("share.wrap", "no wrap is for this enclave")
+    key = wrap.open_(mine[-1], vault.seed, "share-key", stream.header_digest(raw), vault.id)
+    if len(key) != wrap.KEY_BYTES or wrap.commitment(key) != header.commitment:
+        raise Refused("share.commitment")
+    return key
+
+
+@dataclass(slots=True)
+class Intake:
+    """The frames of one share on their way in: verified, opened, spooled in memory."""
+
+    opener: stream.Opener
+    spool: Spool
+
+    @classmethod
+    def begin(cls, share: OpenedShare, room: Room) -> "Intake":
+        """Nothing has arrived yet."""
+        return cls(stream.Opener(share.key, share.header), room.spool())
+
+    def feed(self, frame: bytes) -> None:
+        """Take the next frame. Raises Refused (share.chunk, share.unfinished, enclave.full)."""
+        plain = self.opener.feed(frame)
+        if plain:
+            self.spool.write(plain)
+
+
+@dataclass(slots=True)
+class Held:
+    """A share in the enclave's hands. `digest` is its stream's, once it was seen to the end."""
+
+    share: OpenedShare
+    stored: bool
+    intake: Intake | None = None
+    digest: bytes | None = None
+    checked: Checked | None = None
+    checking: bool = False
+    receipt: bytes | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a run may use it."""
+        return self.stored or (self.checked is not None and self.checked.verdict == KEPT)
+
+
+@dataclass(slots=True)
+class Shares:
+    """All shares of one agreement. `current` names the one that counts for owner and dataset."""
+
+    consents: Consents
+    held: dict[bytes, Held] = field(default_factory=dict)
+    current: dict[tuple[bytes, str], bytes] = field(default_factory=dict)
+    replaced: set[bytes] = field(default_factory=set)
+    broken: set[bytes] = field(default_factory=set)
+
+    def begin(self, share: OpenedShare, *, stored: bool) -> Held:
+        """Take up a share, or go on with it. Raises Refused (share.*, consent.*, person.*)."""
+        if share.id in self.replaced:
+            raise Refused("share.binding", "a newer share of this owner is here")
+        if share.id in self.broken:
+            raise Refused("share.contract")
+        if share.person is not None:
+            self.consents.admit(share.person)
+        self._require_newer(share)
+        held = self.held.setdefault(share.id, Held(share, stored))
+        if stored and held.intake is None:
+            held.stored = True
+            self.count(held)
+        return held
+
+    def find(self, share: bytes) -> Held:
+        """The share with this id. Raises Refused (enclave.sequence)."""
+        if share not in self.held:
+            raise Refused("enclave.sequence", "ShareBegin comes first")
+        return self.held[share]
+
+    def count(self, held: Held) -> None:
+        """From now on runs use this share, and no earlier one of the same owner and dataset."""
+        share = held.share
+        if share.person is not None:
+            self.consents.renew(share.person)
+        before = self.current.get(share.slot)
+        self.current[share.slot] = share.id
+        if before is not None and before != share.id:
+            self.replaced.add(before)
+            self.held.pop(before, None)
+
+    def drop(self, held: Held) -> None:
+        """Forget a share that broke its contract, and its key."""
+        self.broken.add(held.share.id)
+        self.held.pop(held.share.id, None)
+
+    def emptied(self) -> "Shares":
+        """Wipe what is open; a fenced enclave keeps no rows and no share key."""
+        for held in self.held.values():
+            if held.intake is not None:
+                held.intake.spool.wipe()
+        return Shares(self.consents)
+
+    def usable(self) -> list[Held]:
+        """The shares that count, in an order that does not depend on arrival."""
+        found = [self.held[share] for share in self.current.values() if share in self.held]
+        people_last = [(one.share.person is not None, one.share.id, one) for one in found]
+        return [one for _, _, one in sorted(people_last, key=lambda item: item[:2])]
+
+    def _require_newer(self, share: OpenedShare) -> None:
+        before = self.held.get(self.current.get(share.slot, b""))
+        if before is None or before.share.id == share.id or share.replaces == before.share.id:
+            return
+        if share.order[0] != before.share.order[0] or share.order[1] <= before.share.order[1]:
+            raise Refused("share.binding", "it does not replace the share that is here")
+
+
+def inputs_root(agreement: bytes, used: list[Held]) -> bytes:
+    """What a run record says about its inputs: a digest over all shares and what was in them."""
+    pairs = sorted((one.share.id, one.digest or b"") for one in used)
+    state = hashlib.sha256(b"".join(share + chain for share, chain in pairs))
+    return digest("inputs", agreement, state.digest())

@@ -1,0 +1,1 @@
+"""The node: the daemon, its network, store, command line and console."""

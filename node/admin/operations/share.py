@@ -1,0 +1,134 @@
+"""share.push, list, show: bring own data into an agreement, and what became of them."""
+
+import itertools
+from typing import Annotated, Any
+
+from node.admin import lookup
+from node.admin.failure import Failure
+from node.admin.method import Methods
+from node.admin.operations.agreement import Which
+from node.admin.words import called, plain
+from node.documents import contract_file
+from node.node import Node
+from node.share_lane import ShareLane
+from protocol.errors import RULES
+from protocol.machines.agreement import Collaboration, KeptShare
+
+METHODS = Methods("share")
+
+BEGINNING = 240
+"""Bytes of a stored share that are shown."""
+
+
+@METHODS.add("push", "operate")
+async def push(
+    node: Node,
+    *,
+    source: Annotated[str | None, "Name under [sources]; default: the only one."] = None,
+    id: Which = None,  # noqa: A002 (the API's word)
+    anew: Annotated[bool, "Give up an unfinished push of other data."] = False,
+) -> dict[str, Any]:
+    """Seal a source to the elected enclave and its standbys, and send it. Idempotent.
+
+    Returns when the host and its standbys have it. Cut off, it goes on in the background.
+    """
+    found = lookup.collaboration_of(node, id)
+    name = source if source is not None else _only_source(node)
+    configured = node.config.sources.get(name)
+    if configured is None:
+        known = ", ".join(node.config.sources) or "none"
+        raise Failure("id.unknown", f"There is no source {name[:64]}.", f"Configured: {known}.")
+    data = contract_file.load(configured.contract)
+    dataset, _ = contract_file.identify(data, configured.contract.name)
+    outcome = await node.owner.push(found.id, dataset, configured, anew=anew)
+    return {
+        "already": outcome.already,
+        "share": outcome.share.hex(),
+        "dataset": dataset,
+        "rows": outcome.receipt.rows,
+        "people": outcome.receipt.people,
+        "excluded": outcome.receipt.excluded,
+        "bytes": outcome.receipt.bytes,
+        "replicas": outcome.replicas,
+    }
+
+
+@METHODS.add("list", "read")
+async def list_(node: Node, *, id: Which = None) -> list[dict[str, Any]]:  # noqa: A002
+    """The organizations' shares of an agreement, with what the enclave counted in each."""
+    found = lookup.collaboration_of(node, id)
+    return [_line(node, found, kept) for kept in found.current_shares().values()]
+
+
+@METHODS.add("show", "read")
+async def show(
+    node: Node,
+    *,
+    share: Annotated[str | None, "Short id; default: the own one."] = None,
+    id: Which = None,  # noqa: A002
+) -> dict[str, Any]:
+    """One share: header, which enclaves can open it, and the enclave's receipt."""
+    found = lookup.collaboration_of(node, id)
+    known = {kept.record.id: kept for kept in found.current_shares().values()}
+    kept = known[_mine(node, known) if share is None else lookup.one_of(known, share, "share")]
+    verdict = kept.receipt.verdict if kept.receipt is not None else "waits for the enclave"
+    rule = RULES.get(verdict)
+    return {
+        **_line(node, found, kept),
+        "header": plain(kept.header),
+        "enclaves": sorted(id_.hex() for id_ in found.wrapped_to(kept.record.id)),
+        "receipt": plain(kept.receipt) if kept.receipt is not None else None,
+        "fix": rule.fix if rule is not None else None,
+    }
+
+
+@METHODS.add("stored", "read")
+async def stored(node: Node, *, id: Which = None) -> list[dict[str, Any]]:  # noqa: A002
+    """On a host: the sealed shares on its disk, and how each begins: all that it ever sees."""
+    found = lookup.collaboration_of(node, id)
+    if node.host is None:
+        raise Failure("admin.parameters", "This node is no enclave host.", "Ask one of the hosts.")
+    index = node.host.lane.index
+    return [
+        {
+            "share": kept.share.hex(),
+            "person": kept.person is not None,
+            "complete": index.complete(kept.share),
+            "begins": _beginning(node.host.lane, kept.share),
+        }
+        for kept in index.of(found.id)
+    ]
+
+
+def _beginning(lane: ShareLane, share: bytes) -> str:
+    """The first bytes of the longest of the first frames: ciphertext, in hex."""
+    frames = list(itertools.islice(lane.frames(share), 2)) if lane.index.complete(share) else [b""]
+    return max(frames, key=len)[:BEGINNING].hex()
+
+
+def _only_source(node: Node) -> str:
+    if len(node.config.sources) != 1:
+        known = ", ".join(node.config.sources) or "none"
+        raise Failure("admin.parameters", f"Configured sources: {known}.", "Name one.")
+    return next(iter(node.config.sources))
+
+
+def _mine(node: Node, known: dict[bytes, KeptShare]) -> bytes:
+    mine = [id_ for id_, kept in known.items() if kept.header.owner == node.keyring.did]
+    if len(mine) != 1:
+        raise Failure("id.unknown", f"There are {len(mine)} own shares.", "Name one.")
+    return mine[0]
+
+
+def _line(node: Node, found: Collaboration, kept: KeptShare) -> dict[str, Any]:
+    receipt = kept.receipt
+    return {
+        "share": kept.record.id.hex(),
+        "dataset": kept.header.dataset,
+        "owner": called(node, kept.header.owner, found.document),
+        "verdict": receipt.verdict if receipt is not None else None,
+        "rows": receipt.rows if receipt is not None else None,
+        "people": receipt.people if receipt is not None else None,
+        "excluded": kept.share.excluded,
+        "at": kept.record.at,
+    }

@@ -1,0 +1,123 @@
+"""Values as JSON and as words: ids in hex, participants by name, times in unix seconds."""
+
+import dataclasses
+from typing import Any
+
+from node.node import Node
+from protocol.keys import did_text
+from protocol.kinds.agreement import Agreement
+from protocol.terms import DIRECTIONS, decider
+
+
+def plain(value: object) -> Any:  # noqa: ANN401 (any JSON)
+    """A document as JSON: byte strings of 32 bytes in hex, longer ones as their size."""
+    match value:
+        case bytes():
+            return value.hex() if len(value) <= 32 else f"{len(value)} bytes"
+        case tuple() | list():
+            return [plain(item) for item in value]
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        case _:
+            return value
+
+
+def called(node: Node, did: bytes, document: Agreement | None = None) -> str:
+    """What to call a participant: its name in the agreement, else here, else its did."""
+    if document is not None:
+        named = {host.did: host.name for host in document.hosts.candidates}
+        named.update({party.did: party.name for party in document.parties})
+        if did in named:
+            return named[did]
+    known = node.world.participants().get(did)
+    return known.name if known is not None else did_text(did)
+
+
+def days(seconds: int) -> str:
+    """A duration in words."""
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} seconds"
+
+
+def in_words(node: Node, document: Agreement) -> list[dict[str, str]]:
+    """The agreement, line by line, as a reader should see it before signing."""
+    lines = [
+        ("purpose", f"{document.purpose.text} ({document.purpose.term})"),
+        ("processing", ", ".join(document.purpose.processing)),
+        ("approvals", ", ".join(document.purpose.approvals) or "none"),
+        ("runs for", f"{days(document.purpose.duration)}, in {document.purpose.jurisdiction}"),
+    ]
+    lines += [("party", f"{p.name}: {', '.join(p.roles)} ({p.gdpr})") for p in document.parties]
+    lines += _people(node, document) + _data(node, document)
+    lines += _algorithm(node, document) + _outputs(node, document) + _rules(node, document)
+    lines += _runs(node, document)
+    return [{"about": about, "says": says} for about, says in lines]
+
+
+def _people(node: Node, document: Agreement) -> list[tuple[str, str]]:
+    people = document.people
+    if people is None:
+        return []
+    registrar = called(node, people.registrar, document)
+    says = f"{people.category}s by consent, admitted by {registrar}; a consent covers at most "
+    return [("people", f"{says}{people.window} runs; notice {people.notice.hex()[:8]}")]
+
+
+def _data(node: Node, document: Agreement) -> list[tuple[str, str]]:
+    found = []
+    for dataset in document.datasets:
+        for source in dataset.sources:
+            by = "people" if source.did is None else called(node, source.did, document)
+            waits = ", no run without it" if source.waits else ""
+            found.append(("data", f"{dataset.id} from {by} ({source.legal_basis}){waits}"))
+    return found
+
+
+def _algorithm(node: Node, document: Agreement) -> list[tuple[str, str]]:
+    algorithm = document.algorithm
+    reviewers = ", ".join(called(node, did, document) for did in algorithm.reviewers)
+    entries = ", ".join(entry.name for entry in algorithm.entries)
+    provider = called(node, algorithm.provider, document)
+    return [
+        ("algorithm", f"{algorithm.bundle.hex()[:8]} by {provider}: {entries}"),
+        ("environment", algorithm.environment.hex()[:8]),
+        ("reviews", f"{algorithm.reviews_needed} of {reviewers or 'nobody'}"),
+    ]
+
+
+def _outputs(node: Node, document: Agreement) -> list[tuple[str, str]]:
+    found = []
+    for output in document.outputs:
+        to = [called(node, did, document) for did in output.to]
+        to += ["each person, the own part"] if output.subject else []
+        found.append(("output", f"{output.name} to {', '.join(to)}"))
+    return found
+
+
+def _rules(node: Node, document: Agreement) -> list[tuple[str, str]]:
+    found = []
+    for rule, direction in DIRECTIONS.items():
+        party = decider(document, rule)
+        by = "nobody" if party is None else called(node, party, document)
+        value = getattr(document.rules, rule)
+        found.append(("rule", f"{direction.words(value)} (set by {by})"))
+    return found
+
+
+def _runs(node: Node, document: Agreement) -> list[tuple[str, str]]:
+    by = ", ".join(called(node, did, document) for did in document.runs.by)
+    hosts = ", ".join(f"{host.name} ({host.region})" for host in document.hosts.candidates)
+    accepted = ", ".join(
+        f"{value.technology} {value.measurement.hex()[:8]}" for value in document.attestation.accept
+    )
+    lease = document.hosts.lease // 1000
+    return [
+        ("runs", f"at most {document.runs.at_most}, ordered by {by}"),
+        ("attestation", f"{accepted}, not older than {days(document.attestation.max_age)}"),
+        ("hosts", f"{hosts}; lease {lease} s; {document.hosts.standbys} standby"),
+        ("end", f"shares and keys are erased within {days(document.retention)}"),
+    ]

@@ -1,0 +1,90 @@
+"""village run: order runs, and read what became of them."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from node.cli.share import For
+from node.cli.talk import REFUSED, call, parameters
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Runs.")
+
+Seconds = Annotated[int, typer.Option(help="Seconds to wait.")]
+
+
+@app.command(epilog='Example: village run start fit -p \'covariates=["age","sex"]\' --wait')
+def start(
+    entry: Annotated[str | None, typer.Argument(help="Entry point; default: the only one.")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="NAME=VALUE.")] = None,
+    given: Annotated[str | None, typer.Option("--parameters", help="A JSON object.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the run record.")] = False,
+    seconds: Seconds = 600,
+    agreement: For = None,
+) -> None:
+    """Order a run."""
+    from node.cli.show import tell
+
+    values = parameters(parameter or [], given)
+    found = call("run.start", entry=entry, parameters=values, id=agreement)
+    if not wait:
+        tell(found)
+        return
+    _finish(call("run.wait", order=found["order"], seconds=seconds, id=agreement))
+
+
+@app.command(epilog="Example: village run wait 9c1e --seconds 60")
+def wait(
+    order: Annotated[str, typer.Argument(help="Short id of the order.")],
+    seconds: Seconds = 600,
+    agreement: For = None,
+) -> None:
+    """Wait for the run record of an order; exit code 6 if it takes longer."""
+    _finish(call("run.wait", order=order, seconds=seconds, id=agreement))
+
+
+def _finish(found: dict[str, Any]) -> None:
+    """Print a run; what a rule held back is exit code 3."""
+    from node.cli.show import tell
+
+    tell(found, _words)
+    if found["outcome"] != "released":
+        raise typer.Exit(REFUSED)
+
+
+@app.command("list", epilog="Example: village run list")
+def list_(agreement: For = None) -> None:
+    """All runs, and the orders that wait."""
+    from node.cli.show import tell
+
+    tell(call("run.list", id=agreement))
+
+
+@app.command(epilog="Example: village run show 2")
+def show(
+    run: Annotated[str | None, typer.Argument(help="Number or short id; default: newest.")] = None,
+    agreement: For = None,
+) -> None:
+    """A run record in words."""
+    from node.cli.show import tell
+
+    tell(call("run.show", run=run, id=agreement), _words)
+
+
+def _words(found: dict[str, Any]) -> Iterator[str]:
+    yield f"run {found['number']} of {found['name']}  {found['outcome']}  {found['run'][:12]}"
+    if not found["confidential"]:
+        yield "SIMULATED, NOT CONFIDENTIAL: the host could read all data"
+    yield f"{found['entry']} {found['parameters']} ordered by {found['ordered_by']}"
+    yield f"host {found['host']}, term {found['term']}; {found['statements']} statements"
+    yield f"{found['contributors']} contributors, {found['rows']} rows, {found['shares']} shares"
+    if found["code"]:
+        yield f"{found['code']}: {found['detail'] or found['rule']}"
+        yield f"  set by {found['set_by'] or 'the protocol'}; {found['fix']}"
+    for check in found["gate"]:
+        mark = "ok" if check["passed"] else "no"
+        by = f", set by {check['set_by']}" if check["set_by"] else ""
+        yield f"  {mark} {check['rule']}: {check['measured']} (limit {check['limit']}{by})"
+    for output in found["outputs"]:
+        yield f"  {output['name']} to {output['to']}, {output['size']} bytes"
+    yield f"voted for by {', '.join(found['votes'])} ({found['needed']} needed)"

@@ -1,0 +1,1 @@
+"""The web console: pages for people, made here of what the admin API says. It only looks."""

@@ -1,0 +1,393 @@
+"""The host's side of a run: an untrusted conveyer between the parties and the enclave behind it.
+
+Nothing here decides anything. The enclave checks every certificate, statement and share itself; a
+host that withholds or alters what it carries can stop a run, never bend it.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+
+import trio
+
+from node import wire
+from node.enclave_link import EnclaveLink
+from node.leaves import keep_leaves, leaves_name
+from node.net.transport import Transport, TransportError
+from node.pipeline import Pipeline
+from node.share_lane import ShareLane
+from node.spread import Spread
+from node.store import StoreFault
+from node.store.blobs import Blobs
+from node.talk import ask, serve
+from node.world import Room
+from protocol import effects as e
+from protocol import enclave_wire as enclave
+from protocol import kinds, record
+from protocol.dialogue import Done
+from protocol.errors import ProtocolError, Refused
+from protocol.kinds.agreement import Agreement
+from protocol.kinds.host import Candidacy
+from protocol.kinds.run import Delivery, Run, Statement
+from protocol.machines.agreement import Collaboration
+from protocol.machines.runs import read_run
+from protocol.record import Record
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the enclave: is it there, does it need to be offered anew."""
+
+BEAT_EVERY = 0.1
+"""Seconds between two heartbeats, however short an agreement's lease is."""
+
+RUN_TIME = 24 * 3600.0
+"""Seconds that the enclave may compute; the agreement's own limits end a run long before."""
+
+RETRY = 1.0
+"""Seconds between two attempts at a delivery that is not acknowledged."""
+
+PEER_FAULTS = (TransportError, Refused, trio.TooSlowError)
+
+log = logging.getLogger("village.host")
+
+
+class Host:
+    """Performs the host effects of every agreement in which this participant is a candidate."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        spread: Spread,
+        blobs: Blobs,
+        transport: Transport,
+        link: EnclaveLink,
+        lane: ShareLane,
+        operator: str,
+        region: str,
+    ) -> None:
+        """Serve challenges on `transport`; `run` keeps candidacies and heartbeats alive."""
+        self.pipeline = pipeline
+        self.world = pipeline.world
+        self.spread = spread
+        self.blobs = blobs
+        self.transport = transport
+        self.link = link
+        self.lane = lane
+        self.operator = operator
+        self.region = region
+        self._joined: set[tuple[bytes, bytes]] = set()
+        self._caught_up: set[tuple[bytes, bytes]] = set()
+        self._nursery: trio.Nursery | None = None
+        transport.serve(wire.ENCLAVE, serve(wire.ENCLAVE_WIRE, self._challenge), admit_all=True)
+
+    async def run(self) -> None:
+        """Offer the enclave to each agreement, and carry its heartbeats, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._keep_beating)
+            while True:
+                try:
+                    await self._offer_everywhere()
+                except ProtocolError as error:
+                    log.warning("enclave: %s", error)
+                await trio.sleep(LOOK_EVERY)
+
+    # --- candidacy ----------------------------------------------------------------------------
+
+    async def _offer_everywhere(self) -> None:
+        rooms = [r for r in self.world.rooms.values() if self._is_candidate(r)]
+        if not rooms:
+            return
+        hello = await self.link.ask(enclave.Hello(), enclave.HelloAnswer)
+        async with trio.open_nursery() as nursery:
+            for room in rooms:
+                nursery.start_soon(self._offer_to, room, hello)
+
+    async def _offer_to(self, room: Room, hello: enclave.HelloAnswer) -> None:
+        """Offer the enclave to one agreement; what fails here holds up no other."""
+        try:
+            await self._join(room, hello)
+            await self._offer(room, hello)
+            await self._catch_up(room, hello)
+        except StoreFault:
+            raise
+        except ProtocolError as error:
+            log.warning("not offered to %s: %s", room.topic.hex()[:16], error)
+
+    def _is_candidate(self, room: Room) -> bool:
+        machine = room.machine
+        if not isinstance(machine, Collaboration) or machine.ended(int(time.time())):
+            return False
+        return self.world.me.did in machine.candidates
+
+    async def _join(self, room: Room, hello: enclave.HelloAnswer) -> None:
+        """Teach this boot of the enclave the agreement and the blobs that it names."""
+        place = (room.topic, hello.keys.signing)
+        document = room.opening.document
+        if place in self._joined or not isinstance(document, Agreement):
+            return
+        await self.link.ask(enclave.Join(opening=room.opening.raw), Done)
+        peers = self.spread.audience_peers(room)
+        for digest in needed_blobs(document):
+            blob = await self.spread.fetch_blob(digest, peers)
+            await self.link.ask(enclave.Provide(agreement=room.topic, blobs=(blob,)), Done)
+        self._joined.add(place)
+
+    async def _offer(self, room: Room, hello: enclave.HelloAnswer) -> None:
+        machine = collaboration(room)
+        known = machine.candidacy_of(self.world.me.did)
+        if known is not None and machine.election.candidacies[known][1].enclave == hello.keys:
+            return
+        offer = Candidacy(
+            enclave=hello.keys,
+            technology=hello.technology,
+            software=hello.software,
+            tier=hello.tier,
+            region=self.region,
+            operator=self.operator,
+            memory=hello.memory,
+            addresses=self.transport.addresses(),
+        )
+        await self.pipeline.publish(room.topic, "candidacy", offer)
+
+    async def _catch_up(self, room: Room, hello: enclave.HelloAnswer) -> None:
+        """Publish what the enclave said before this node crashed: its feed must have no gap."""
+        place = (room.topic, hello.keys.signing)
+        if place in self._caught_up:
+            return
+        more = True
+        while more:
+            seq = room.feeds.place(hello.keys.signing).seq
+            question = enclave.Feed(agreement=room.topic, seq=seq)
+            answer = await self.link.ask(question, enclave.Records)
+            taken = await self.pipeline.relay(answer.records)
+            more = taken.new > 0
+        self._caught_up.add(place)
+
+    async def _challenge(self, request: object, peer: str) -> wire.Evidence:
+        """Relay a verifier's challenge; anyone who knows the agreement's id may ask."""
+        if not isinstance(request, wire.Challenge):
+            raise Refused("session.request", f"from {peer}")
+        question = enclave.Attest(
+            agreement=request.agreement,
+            host=self.world.me.did,
+            requester=request.requester,
+            term=request.term,
+            nonce=request.nonce,
+        )
+        answer = await self.link.ask(question, enclave.AttestAnswer)
+        return wire.Evidence(bundle=answer.bundle)
+
+    # --- lease --------------------------------------------------------------------------------
+
+    async def _keep_beating(self) -> None:
+        while True:
+            leases = [0.5]
+            for room in list(self.world.rooms.values()):
+                if self._holds_term(room):
+                    leases.append(max(BEAT_EVERY, collaboration(room).election.lease / 4))
+                    await self._beat(room)
+            await trio.sleep(min(leases))
+
+    def _holds_term(self, room: Room) -> bool:
+        if not self._is_candidate(room):
+            return False
+        elected = collaboration(room).election.elected()
+        return elected is not None and elected.appointment.host == self.world.me.did
+
+    async def _beat(self, room: Room) -> None:
+        try:
+            question = enclave.Beat(agreement=room.topic)
+            answer = await self.link.ask(question, enclave.TokenAnswer)
+        except ProtocolError as error:
+            log.info("no heartbeat: %s", error)
+            return
+        for peer in self.spread.audience_peers(room):
+            if self._nursery is not None:
+                self._nursery.start_soon(self._send_beat, peer, answer.token)
+
+    async def _send_beat(self, peer: str, token: bytes) -> None:
+        try:
+            await self._ask(peer, wire.Beat(token=token), Done, 2.0)
+        except PEER_FAULTS as error:
+            log.debug("heartbeat to %s: %s", peer, error)
+
+    # --- effects ------------------------------------------------------------------------------
+
+    async def appoint(self, room: Room, effect: e.Appoint) -> None:
+        """Show the enclave the certificate that appoints it, and its and the standbys' keys."""
+        machine = collaboration(room)
+        elected = machine.election.elected()
+        if elected is None:
+            return
+        known = machine.election.candidacies
+        standbys = tuple(known[c][0].raw for c in elected.appointment.standbys if c in known)
+        question = enclave.Appoint(
+            agreement=room.topic,
+            certificate=effect.certificate,
+            host=known[elected.appointment.candidacy][0].raw,
+            standbys=standbys,
+        )
+        await self.link.ask(question, Done)
+
+    async def summon(self, room: Room, effect: e.Summon) -> None:
+        """Have the enclave call for statements, and spread its summons."""
+        order = collaboration(room).runs.orders[effect.order][0]
+        question = enclave.Summon(agreement=room.topic, number=effect.number, order=order.raw)
+        answer = await self.link.ask(question, enclave.Records)
+        await self.pipeline.relay(answer.records)
+
+    async def execute(self, room: Room, effect: e.Execute) -> None:
+        """Bring the enclave statements, earlier runs and stored shares; publish its run record."""
+        await self._show_shares(room)
+        question = self._prepare(room, effect)
+        prepared = await self.link.ask(question, enclave.Prepared, seconds=RUN_TIME)
+        await self.pipeline.relay([prepared.started])
+        self._note(room, "algorithm started", record.parse(prepared.started).id, effect.number)
+        for share in prepared.shares:
+            await self._load(room.topic, effect.number, share)
+        conclude = enclave.Conclude(agreement=room.topic, number=effect.number)
+        concluded = await self.link.ask(conclude, enclave.Concluded, seconds=RUN_TIME)
+        await self._keep_blobs(concluded)
+        await self._tell_standbys(room, record.parse(concluded.run))
+        await self.pipeline.relay([concluded.run])
+
+    async def release(self, room: Room, effect: e.Release) -> None:
+        """Show the enclave the votes; carry what it hands out until every recipient has it."""
+        question = enclave.Release(agreement=room.topic, certificate=effect.certificate)
+        answer = await self.link.ask(question, enclave.Released)
+        async with trio.open_nursery() as nursery:
+            for delivery in answer.deliveries:
+                nursery.start_soon(self._deliver, room.topic, delivery)
+        self._note(room, "released", b"", effect.number)
+
+    async def _show_shares(self, room: Room) -> None:
+        """Name every stored share to the enclave; after a fail-over they are new to it."""
+        machine = collaboration(room)
+        for stored in self.lane.stored(room.topic):
+            rewraps = [r.raw for r in machine.rewrap_records(stored.share)]
+            question = enclave.ShareBegin(
+                agreement=room.topic,
+                share=stored.opening,
+                person=stored.person,
+                rewraps=tuple(rewraps),
+                stored=True,
+            )
+            try:
+                await self.link.ask(question, enclave.ShareReady)
+            except Refused as error:
+                self.pipeline.refuse(error, stored.share, None, room.topic)
+
+    def _prepare(self, room: Room, effect: e.Execute) -> enclave.Prepare:
+        machine = collaboration(room)
+        committed = machine.runs.committed()
+        lineages = [run.lineage for _, run in committed.values() if run.lineage is not None]
+        certificates = [machine.runs.certificate(number) for number in sorted(committed)]
+        return enclave.Prepare(
+            agreement=room.topic,
+            number=effect.number,
+            statements=effect.statements,
+            lineage=self.blobs.get(lineages[-1]) if lineages else None,
+            runs=tuple(c for c in certificates if c is not None),
+            terms=tuple(self._predecessors(machine, effect)),
+            leaves=self._earlier_leaves(effect.statements),
+        )
+
+    def _predecessors(
+        self, machine: Collaboration, effect: e.Execute
+    ) -> Iterable[enclave.Predecessor]:
+        for run in shown_records(effect.statements):
+            elected = machine.election.elected(run.term)
+            certificate = machine.election.certificate(run.term)
+            if elected is not None and certificate is not None:
+                host = machine.election.candidacies[elected.appointment.candidacy][0].raw
+                yield enclave.Predecessor(certificate=certificate, host=host)
+
+    def _earlier_leaves(self, statements: tuple[bytes, ...]) -> bytes | None:
+        shown = sorted(shown_records(statements), key=lambda run: run.term)
+        return self.leaves(shown[-1]) if shown else None
+
+    def leaves(self, run: Run) -> bytes | None:
+        """The stored leaves of a run record, if they are here."""
+        digest = self.pipeline.journal.state(leaves_name(run.leaves))
+        return self.blobs.get(digest) if digest is not None else None
+
+    async def _load(self, agreement: bytes, number: int, share: bytes) -> None:
+        """Replay the stored ciphertext of one share; each frame is verified again."""
+        frames = self.lane.frames(share)
+        frame = await trio.to_thread.run_sync(next, frames, None)
+        while frame is not None:  # one ahead, so that the last is known; never more in memory
+            following = await trio.to_thread.run_sync(next, frames, None)
+            question = enclave.Load(
+                agreement=agreement,
+                number=number,
+                share=share,
+                frame=frame,
+                end=following is None,
+            )
+            await self.link.ask(question, Done)
+            frame = following
+
+    async def _keep_blobs(self, concluded: enclave.Concluded) -> None:
+        keep_leaves(self.pipeline.journal, self.blobs, concluded.leaves)
+        if concluded.lineage is not None:
+            await trio.to_thread.run_sync(self.blobs.put, concluded.lineage)
+
+    async def _tell_standbys(self, room: Room, made: Record) -> None:
+        """Before the record is spread, standbys keep what a fail-over would need."""
+        run = kinds.read(Run, made)
+        question = wire.Keep(agreement=room.topic, lineage=run.lineage, leaves=run.leaves)
+        for did in collaboration(room).candidates:
+            for peer in self.world.peers_of(did) if did != self.world.me.did else ():
+                try:
+                    await self._ask(peer, question, Done, 5.0)
+                except PEER_FAULTS as error:
+                    log.warning("standby %s keeps nothing of this run: %s", peer, error)
+
+    async def _deliver(self, agreement: bytes, delivery: Delivery) -> None:
+        did = delivery.gateway if delivery.person and delivery.gateway else delivery.to
+        while True:
+            for peer in self.world.peers_of(did):
+                try:
+                    question = wire.Deliver(agreement=agreement, delivery=delivery)
+                    await self._ask(peer, question, Done)
+                except PEER_FAULTS as error:
+                    log.info("delivery of %s to %s: %s", delivery.name, peer, error)
+                else:
+                    return
+            await trio.sleep(RETRY)
+
+    async def _ask(
+        self, peer: str, request: object, answer: type[Done], seconds: float = 20.0
+    ) -> Done:
+        wire_ = wire.SESSION_WIRE
+        return await ask(
+            self.transport, peer, wire.SESSION, wire_, request, answer, seconds=seconds
+        )
+
+    def _note(self, room: Room, event: str, id_: bytes, number: int) -> None:
+        self.pipeline.happenings.add(time.time(), event, room.topic, id_, number=number)
+
+
+def collaboration(room: Room) -> Collaboration:
+    """The machine of an agreement's room. Raises Refused (topic.unknown) for another room."""
+    if not isinstance(room.machine, Collaboration):
+        raise Refused("topic.unknown", "not an agreement")
+    return room.machine
+
+
+def needed_blobs(document: Agreement) -> list[bytes]:
+    """Digests of all blobs that an enclave needs: bundle, contracts, output schemas."""
+    contracts = [dataset.contract for dataset in document.datasets]
+    schemas = [output.schema for output in document.outputs]
+    return [document.algorithm.bundle, *contracts, *schemas]
+
+
+def shown_records(statements: tuple[bytes, ...]) -> list[Run]:
+    """The run records of earlier terms that statements show, one per term."""
+    found: dict[int, Run] = {}
+    for raw in statements:
+        accepted = kinds.read(Statement, record.parse(raw)).accepted
+        shown = read_run(accepted) if accepted is not None else None
+        if shown is not None:  # else a liar would hold up every run with a record that is none
+            found[shown[1].term] = shown[1]
+    return list(found.values())

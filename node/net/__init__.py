@@ -1,0 +1,1 @@
+"""The network behind one port: transport, sessions and bulk transfer."""

@@ -1,0 +1,128 @@
+"""Byte pipes: exact reads over whatever delivers chunks, TCP and WebSocket underneath."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import trio
+import trio_websocket
+
+CHUNK = 64 * 1024
+
+
+class WireClosed(Exception):
+    """The pipe has ended or broke: there is no more to read or write."""
+
+
+class Pipe(Protocol):
+    """A connected byte pipe."""
+
+    remote: str
+    """IP address of the other end."""
+
+    async def receive(self) -> bytes:
+        """Return the next bytes; raises WireClosed at the end."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Send all bytes; raises WireClosed."""
+        ...
+
+    async def close(self) -> None:
+        """Close at once, without waiting for the other end."""
+        ...
+
+
+class TcpPipe:
+    """A pipe over a TCP connection."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.remote = remote_of(stream)
+
+    async def receive(self) -> bytes:
+        """Return the next bytes; raises WireClosed at the end."""
+        try:
+            data = await self._stream.receive_some(CHUNK)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise WireClosed("connection lost") from error
+        if not data:
+            raise WireClosed("connection ended")
+        return bytes(data)
+
+    async def send(self, data: bytes) -> None:
+        """Send all bytes; raises WireClosed."""
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise WireClosed("connection lost") from error
+
+    async def close(self) -> None:
+        """Close at once."""
+        await trio.aclose_forcefully(self._stream)
+
+
+class WebSocketPipe:
+    """A pipe over the binary messages of a WebSocket."""
+
+    def __init__(
+        self, socket: trio_websocket.WebSocketConnection, stream: trio.SocketStream
+    ) -> None:
+        self._socket = socket
+        self._stream = stream
+        self.remote = remote_of(stream)
+
+    async def receive(self) -> bytes:
+        """Return the next bytes; raises WireClosed at the end, or at a text message."""
+        while True:
+            try:
+                message = await self._socket.get_message()
+            except trio_websocket.ConnectionClosed as error:
+                raise WireClosed("connection ended") from error
+            if isinstance(message, str):
+                raise WireClosed("a text message on a binary pipe")
+            if message:
+                return bytes(message)
+
+    async def send(self, data: bytes) -> None:
+        """Send all bytes; raises WireClosed."""
+        try:
+            await self._socket.send_message(data)
+        except trio_websocket.ConnectionClosed as error:
+            raise WireClosed("connection lost") from error
+
+    async def close(self) -> None:
+        """Close at once: a killed browser answers no closing handshake."""
+        await trio.aclose_forcefully(self._stream)
+
+
+class Reader:
+    """Exact reads over a source of chunks; what is read too much is kept for the next read."""
+
+    def __init__(self, source: Callable[[], Awaitable[bytes]]) -> None:
+        self._source = source
+        self._kept = bytearray()
+
+    async def exactly(self, count: int) -> bytes:
+        """Return exactly `count` bytes; raises WireClosed if the source ends before."""
+        while len(self._kept) < count:
+            self._kept += await self._source()
+        return self._take(count)
+
+    async def some(self, most: int) -> bytes:
+        """Return between 1 and `most` bytes; raises WireClosed at the end."""
+        while not self._kept:
+            self._kept += await self._source()
+        return self._take(min(most, len(self._kept)))
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(memoryview(self._kept)[:count])
+        del self._kept[:count]
+        return taken
+
+
+def remote_of(stream: trio.SocketStream) -> str:
+    """Return the IP address of the other end, "" if it has gone already."""
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:
+        return ""

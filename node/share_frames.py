@@ -1,0 +1,68 @@
+"""What can be said of a share's frames without its key: their order, and where to go on."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from protocol.errors import Refused
+from protocol.sealing.stream import TAG_BYTES, Chunk, End, Segment, read_frame
+
+
+@dataclass(slots=True)
+class Tally:
+    """A count of the frames taken so far. `chain` is the chain digest after them; where the header
+    is not known (`anchored` is false) it starts anywhere, and the final frame is not held to it.
+    """
+
+    chain: bytes
+    chunks: int = 0
+    ended: bool = False
+    anchored: bool = True
+
+    def take(self, raw: bytes) -> None:
+        """Count one frame. Raises Refused (share.chunk) for one that cannot stand here."""
+        if self.ended:
+            raise Refused("share.chunk", "a frame after the final one")
+        match read_frame(raw):
+            case Segment():
+                return
+            case Chunk(index, sealed):
+                if index != self.chunks:
+                    raise Refused("share.chunk", f"chunk {index}, expected {self.chunks}")
+                self.chain = hashlib.sha256(self.chain + sealed[-TAG_BYTES:]).digest()
+                self.chunks += 1
+            case End(chain, chunks):
+                if chunks != self.chunks or (self.anchored and chain != self.chain):
+                    raise Refused("share.chunk", "the final frame tells of other chunks")
+                self.ended = True
+            case other:
+                assert_never(other)
+
+
+def from_chunk(frames: Iterable[tuple[int, bytes]], chunks: int) -> Iterator[tuple[int, bytes]]:
+    """The numbered frames that a receiver of the first `chunks` chunks still needs, the segment
+    of the first of them before it. A segment sent twice is no harm: only its salt and an index
+    together must never seal twice.
+    """
+    segment: tuple[int, bytes] | None = None
+    for number, raw in frames:
+        match read_frame(raw):
+            case Segment():
+                segment = number, raw
+            case Chunk(index) if index < chunks:
+                continue
+            case Chunk():
+                if segment is not None:
+                    yield segment
+                segment = None
+                yield number, raw
+            case End():
+                yield number, raw
+            case other:
+                assert_never(other)
+
+
+def end_frame(chain: bytes, chunks: int) -> bytes:
+    """The final frame, for a receiver that has every chunk of the stream and lacks only this."""
+    return b"\x03" + chain + chunks.to_bytes(8, "big")

@@ -1,0 +1,437 @@
+"""The host's side of shares: take the frames, have the enclave verify each, keep the ciphertext,
+bring copies to the standbys, spread the receipt.
+
+A share counts only after its final frame, the copies and the enclave's good receipt. Whatever
+breaks before goes on at the next offer: the enclave is shown again what the disk has.
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, TypeVar
+
+import trio
+
+from node import wire
+from node.enclave_link import EnclaveUnreachable
+from node.net.transport import Stream, Transport, TransportError
+from node.pipeline import Pipeline
+from node.share_frames import Tally, from_chunk
+from node.share_index import VOIDS, Kept, ShareIndex, in_thread
+from node.share_offer import read_offer
+from node.share_replica import Replicas
+from node.store import StoreError, StoreFault, StoreFull
+from node.store.blobs import SealedShares, ShareWriter
+from protocol import enclave_wire as enclave
+from protocol import kinds, limits, record
+from protocol.dialogue import Done
+from protocol.errors import ProtocolError, Refused
+from protocol.kinds.share import Receipt
+from protocol.machines.agreement import Collaboration
+from protocol.machines.election import Elected
+
+UPLOADS: Final = 32
+"""Shares that stream in at once."""
+
+UPLOADS_OF_ONE: Final = 16
+"""Of these, from one peer: a gateway carries many people."""
+
+OFFER_TIME: Final = 20.0
+"""Seconds for the first frame of a stream."""
+
+FRAME_TIME: Final = 60.0
+"""Seconds for each further frame."""
+
+SLOWEST: Final = 16 * 1024
+"""Bytes per second below which a sender, on average, gives its place to others."""
+
+READ_AGAIN: Final = 4 * 1024 * 1024
+"""Bytes per second at which a sender passes over what is here already."""
+
+CHECK_TIME: Final = 1800.0
+"""Seconds for the enclave to check a whole share against its contract."""
+
+LOOK_EVERY: Final = 2.0
+"""Seconds between two looks for shares that lack a receipt or a copy."""
+
+LATER: Final = 10.0
+"""Seconds before such a share is tried again."""
+
+LINGER: Final = 3.0
+"""Seconds in which a refused sender can hear why."""
+
+KEPT: Final = "kept"
+"""The verdict of a receipt for a share that keeps its contract."""
+
+WIRE: Final = wire.SHARE_WIRE
+
+T = TypeVar("T")
+
+log = logging.getLogger("village.shares")
+
+
+class Asks(Protocol):
+    """The enclave behind this node, as node/enclave_link.py reaches it."""
+
+    async def ask(self, request: object, answer: type[T], *, seconds: float = ...) -> T:
+        """The answer to one request. Raises Refused, EnclaveUnreachable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredShare:
+    """A share that a run may use: its id, and what opens it in the elected enclave."""
+
+    share: bytes
+    person: bool
+    opening: bytes
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One stream's hold on one share; a newer stream for the same share ends it."""
+
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    done: trio.Event = field(default_factory=trio.Event)
+
+
+class ShareLane:
+    """Takes shares for the enclave that this host was elected with, and keeps them."""
+
+    def __init__(
+        self, pipeline: Pipeline, transport: Transport, link: Asks, files: SealedShares
+    ) -> None:
+        """Serve wire.SHARE and wire.REPLICA on `transport`."""
+        self.pipeline = pipeline
+        self.world = pipeline.world
+        self.link = link
+        self.index = ShareIndex(pipeline.journal, files)
+        self.replicas = Replicas(pipeline, transport, self.index)
+        self._streams: list[str] = []
+        self._turns: dict[bytes, _Turn] = {}
+        self._later: dict[bytes, float] = {}
+        transport.serve(wire.SHARE, self._serve)
+
+    async def run(self) -> None:
+        """Finish what a crash or an absent standby left open, until cancelled."""
+        while True:
+            for kept in self.index.all():
+                if self._is_due(kept):
+                    await self._catch_up(kept)
+            await trio.sleep(LOOK_EVERY)
+
+    # --- for runs -------------------------------------------------------------------------------
+
+    def stored(self, agreement: bytes) -> list[StoredShare]:
+        """The complete shares with a good receipt that the elected enclave can open, oldest first.
+
+        A share that another replaces stays in the list until `forget`.
+        """
+        collaboration = self.world.collaboration(agreement)
+        elected = collaboration.election.elected()
+        if elected is None:
+            return []
+        found = []
+        for kept in self.index.of(agreement):
+            opening = kept.opening(elected.appointment.enclave)
+            if opening is not None and self._counts(collaboration, kept):
+                person = kept.person is not None
+                found.append(StoredShare(share=kept.share, person=person, opening=opening))
+        return found
+
+    def frames(self, share: bytes) -> Iterator[bytes]:
+        """The ciphertext frames of a stored share, one at a time. Raises StoreMissing."""
+        return (frame for _, frame in self.index.frames(share))
+
+    def forget(self, share: bytes) -> None:
+        """Erase a share: replaced, withdrawn, or its agreement is over."""
+        kept = self.index.get(share)
+        if kept is not None:
+            self.index.erase(kept)
+
+    def _counts(self, collaboration: Collaboration, kept: Kept) -> bool:
+        receipt = collaboration.receipts.get(kept.share)
+        if kept.receipt is not None:
+            receipt = kinds.read(Receipt, record.parse(kept.receipt))
+        good = receipt is not None and receipt.verdict == KEPT
+        return good and self.index.complete(kept.share)
+
+    # --- one stream -----------------------------------------------------------------------------
+
+    async def _serve(self, stream: Stream) -> None:
+        try:
+            with self._place(stream.peer):
+                with trio.fail_after(OFFER_TIME):
+                    request = WIRE.read_request(await stream.receive())
+                await self._take(stream, request)
+        except StoreFault:
+            raise  # the daemon ends: nothing more may be promised
+        except (ProtocolError, trio.TooSlowError) as error:
+            refused = _as_refusal(error)
+            if refused is None:
+                log.info("share from %s: %s", stream.peer, error)
+            else:
+                await self._refuse(stream, refused)
+
+    @contextmanager
+    def _place(self, peer: str) -> Iterator[None]:
+        if len(self._streams) >= UPLOADS or self._streams.count(peer) >= UPLOADS_OF_ONE:
+            raise Refused("share.busy", f"{len(self._streams)} shares are on their way")
+        self._streams.append(peer)
+        try:
+            yield
+        finally:
+            self._streams.remove(peer)
+
+    async def _refuse(self, stream: Stream, error: Refused) -> None:
+        """Say why, and wait until it was heard: what is in flight would drown it."""
+        log.info("refused a share from %s: %s", stream.peer, error)
+        if error.code != "share.busy":
+            self.pipeline.refuse(error, b"", self.world.owner_of(stream.peer))
+        with suppress(TransportError), trio.move_on_after(LINGER):
+            await stream.send(WIRE.pack_refusal(error))
+            while True:
+                await stream.receive()
+
+    async def _take(self, stream: Stream, request: object) -> None:
+        offered = await read_offer(self.pipeline, request, stream.peer)
+        self._office(self.world.collaboration(offered.agreement))
+        async with self._turn(offered.share) as turn:
+            known = self.index.get(offered.share)
+            if known is not None:
+                offered = replace(offered, voids=known.voids, receipt=known.receipt)
+            if len(offered.voids) >= VOIDS:
+                raise Refused("share.chunk", "too many frames were refused: push the share anew")
+            if offered.receipt is None:
+                await self._receive(stream, offered)
+                offered = await self._settle(offered)
+            else:
+                await self._tell_resume(stream, Tally(bytes(32), ended=True))
+            taken = wire.ShareTaken(
+                receipt=offered.receipt or b"", replicas=await self.replicas.bring(offered)
+            )
+            await stream.send(WIRE.pack_answer(taken))
+        if turn.scope.cancelled_caught:
+            await stream.reset()
+
+    @asynccontextmanager
+    async def _turn(self, share: bytes) -> AsyncIterator[_Turn]:
+        """Hold a share alone. An earlier stream of it is cut off: its sender has come back."""
+        before = self._turns.get(share)
+        if before is not None:
+            before.scope.cancel()
+            with trio.move_on_after(LINGER):
+                await before.done.wait()
+        if share in self._turns:
+            raise Refused("share.busy")
+        turn = self._turns[share] = _Turn()
+        try:
+            with turn.scope:
+                yield turn
+        finally:
+            del self._turns[share]
+            turn.done.set()
+
+    # --- frames ---------------------------------------------------------------------------------
+
+    async def _receive(self, stream: Stream, offered: Kept) -> None:
+        """Take all frames that are not here yet."""
+        ready = await self._begin(offered)
+        kept = self.index.put(offered)
+        if self.index.complete(kept.share):
+            await self._show_again(kept, ready, None)
+            await self._tell_resume(stream, Tally(ready.chain, ended=True))
+            return
+        with await trio.to_thread.run_sync(self.index.files.begin, kept.share) as writer:
+            if ready.chunks and not writer.frames:
+                raise Refused("share.chunk", "this host lost what its enclave has: push it anew")
+            tally = await self._show_again(kept, ready, writer)
+            await self._tell_resume(stream, tally)
+            await self._take_frames(stream, kept, writer, tally)
+            await trio.to_thread.run_sync(writer.finish)
+
+    async def _begin(self, kept: Kept) -> enclave.ShareReady:
+        """Have the enclave open the share's key. Raises Refused (share.*, term.fenced, ...)."""
+        collaboration = self.world.collaboration(kept.agreement)
+        opening = kept.opening(self._office(collaboration).appointment.enclave)
+        if opening is None:
+            raise Refused("share.wrap", "nothing is sealed to the elected enclave")
+        rewraps = collaboration.rewrap_records(kept.share)
+        question = enclave.ShareBegin(
+            agreement=kept.agreement,
+            share=opening,
+            person=kept.person is not None,
+            rewraps=tuple(one.raw for one in rewraps),
+        )
+        ready = await self.link.ask(question, enclave.ShareReady)
+        if (ready.share, ready.owner) != (kept.share, kept.owner):
+            raise Refused("share.binding", "the envelope holds another share than it says")
+        return ready
+
+    def _office(self, collaboration: Collaboration) -> Elected:
+        elected = collaboration.election.elected()
+        if elected is None or elected.appointment.host != self.world.me.did:
+            raise Refused("election.certificate", "this host does not hold the newest term")
+        return elected
+
+    async def _show_again(
+        self, kept: Kept, ready: enclave.ShareReady, writer: ShareWriter | None
+    ) -> Tally:
+        """Bring the enclave to where the disk is. Frames that it refuses are void from then on."""
+        tally = Tally(ready.chain, ready.chunks)
+        if writer is None and await self._has_all(kept, ready):
+            return replace(tally, ended=True)
+        frames = from_chunk(self.index.frames(kept.share), ready.chunks)
+        async for number, frame in in_thread(frames):
+            try:
+                await self._verify(kept, tally, frame)
+            except Refused as error:
+                if writer is None:
+                    self.index.erase(kept)
+                    raise Refused("share.chunk", "what was stored is damaged") from error
+                self.index.void(kept.share, number, writer.frames)
+                return tally
+        return tally
+
+    async def _has_all(self, kept: Kept, ready: enclave.ShareReady) -> bool:
+        """Whether the enclave has seen this complete share to its end, or counts it as stored."""
+        if ready.chunks:
+            return False
+        last = b""
+        async for _, frame in in_thread(self.index.frames(kept.share)):
+            last = frame
+        return ready.chain in (last[1:33], bytes(32))
+
+    async def _verify(self, kept: Kept, tally: Tally, frame: bytes) -> None:
+        """Count a frame and have the enclave verify it. Raises Refused, and counts nothing."""
+        counted = replace(tally)
+        counted.take(frame)
+        question = enclave.ShareFrame(agreement=kept.agreement, share=kept.share, frame=frame)
+        try:
+            await self.link.ask(question, Done)
+        except Refused as error:
+            # Its answer to an end that fits the chain was lost: the enclave has it already.
+            if not counted.ended or error.code != "share.chunk":
+                raise
+        tally.chain, tally.chunks, tally.ended = counted.chain, counted.chunks, counted.ended
+
+    async def _take_frames(
+        self, stream: Stream, kept: Kept, writer: ShareWriter, tally: Tally
+    ) -> None:
+        before, patience = writer.size, FRAME_TIME + writer.size / READ_AGAIN
+        slowest = trio.current_time() + FRAME_TIME + patience
+        while not tally.ended:
+            earned = (writer.size - before) / SLOWEST
+            with trio.fail_at(min(trio.current_time() + patience, slowest + earned)):
+                request = WIRE.read_request(await stream.receive())
+            if not isinstance(request, wire.ShareFrame):
+                raise Refused("session.request", "after the offer only frames may follow")
+            await self._take_frame(kept, writer, tally, request.frame)
+            patience = FRAME_TIME
+
+    async def _take_frame(
+        self, kept: Kept, writer: ShareWriter, tally: Tally, frame: bytes
+    ) -> None:
+        replace(tally).take(frame)  # what is out of order does not touch the disk
+        if writer.size + len(frame) > limits.SHARE:
+            raise Refused("share.full", f"more than {limits.SHARE} bytes")
+        await trio.to_thread.run_sync(writer.append, frame)
+        try:
+            await self._verify(kept, tally, frame)
+        except Refused:
+            self.index.void(kept.share, writer.frames - 1, writer.frames)
+            raise
+
+    async def _tell_resume(self, stream: Stream, tally: Tally) -> None:
+        resume = wire.Resume(chunks=tally.chunks, chain=tally.chain, finished=tally.ended)
+        await stream.send(WIRE.pack_answer(resume))
+
+    # --- the end --------------------------------------------------------------------------------
+
+    async def _settle(self, kept: Kept) -> Kept:
+        """Copies first, then the receipt: who sees the receipt knows that the copies are there."""
+        await self.replicas.bring(kept)
+        kept = self.index.confirm(kept.share, await self._receipt(kept))
+        verdict = kinds.read(Receipt, record.parse(kept.receipt or b"")).verdict
+        if verdict != KEPT:
+            log.info("share %s: %s", kept.share.hex()[:8], verdict)
+            self.index.erase(kept, forget=False)
+        return kept
+
+    async def _receipt(self, kept: Kept) -> bytes:
+        """The enclave's receipt, spread to the audience. Raises Refused."""
+        question = enclave.ShareEnd(agreement=kept.agreement, share=kept.share)
+        try:
+            answer = await self.link.ask(question, enclave.Records, seconds=CHECK_TIME)
+        except Refused as error:
+            known = await trio.to_thread.run_sync(self._earlier_receipt, kept)
+            if error.code != "enclave.sequence" or known is None:
+                raise
+            return known
+        await self.pipeline.relay(answer.records)
+        for raw in answer.records:
+            found = record.parse(raw)
+            if found.kind == "receipt" and kinds.read(Receipt, found).share == kept.share:
+                return raw
+        raise Refused("enclave.frame", "no receipt")
+
+    def _earlier_receipt(self, kept: Kept) -> bytes | None:
+        """The receipt of the enclave of an earlier term, from the topic."""
+        for raw in self.pipeline.journal.records(kept.agreement):
+            found = record.parse(raw)
+            if found.kind == "receipt" and kinds.read(Receipt, found).share == kept.share:
+                return raw
+        return None
+
+    # --- catching up ----------------------------------------------------------------------------
+
+    def _is_due(self, kept: Kept) -> bool:
+        """Whether a complete share lacks something that this host owes."""
+        room = self.world.rooms.get(kept.agreement)
+        machine = room.machine if room is not None else None
+        if not isinstance(machine, Collaboration) or machine.ended(int(time.time())):
+            return False
+        elected = machine.election.elected()
+        if elected is None or elected.appointment.host != self.world.me.did:
+            return False
+        if trio.current_time() < self._later.get(kept.share, 0) or kept.share in self._turns:
+            return False
+        if not self.index.complete(kept.share):
+            return False
+        return kept.share not in machine.receipts or bool(self.replicas.lacking(kept))
+
+    async def _catch_up(self, kept: Kept) -> None:
+        self._later[kept.share] = trio.current_time() + LATER
+        machine = self.world.collaboration(kept.agreement)
+        try:
+            async with self._turn(kept.share):
+                if kept.receipt is None and kept.share not in machine.receipts:
+                    await self._show_again(kept, await self._begin(kept), None)
+                    await self._settle(kept)
+                elif kept.receipt is not None and kept.share not in machine.receipts:
+                    await self.pipeline.relay([kept.receipt])
+                else:
+                    await self.replicas.bring(kept)
+        except StoreFault:
+            raise
+        except (ProtocolError, trio.TooSlowError) as error:
+            log.info("share %s: %s", kept.share.hex()[:8], error)
+
+
+def _as_refusal(error: Exception) -> Refused | None:
+    """What the sender is told; None where nobody is there to hear it."""
+    match error:
+        case Refused():
+            return error
+        case EnclaveUnreachable():
+            return Refused("enclave.unreachable", str(error))
+        case StoreFull():
+            return Refused("share.full", str(error))
+        case StoreError():
+            return Refused("share.busy", str(error))
+        case trio.TooSlowError():
+            return Refused("share.unfinished", "the stream stood still, or was too slow")
+        case _:
+            return None

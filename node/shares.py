@@ -1,0 +1,453 @@
+"""The owner's side of shares: read, seal, publish, send; wrap again for a new host.
+
+A push is durable. Its state and sealed key are in the journal before anything is published, so
+after a crash the same share goes on, under the same record and key; a source that changed meanwhile
+is refused, never mixed.
+"""
+
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Final
+
+import trio
+
+from node import config, wire
+from node.connectors import CONTRACT_BYTES, SourceError
+from node.connectors.process import Source
+from node.net.transport import Transport, TransportError
+from node.pipeline import Pipeline
+from node.share_keys import ShareKeys
+from node.share_upload import Parcel, Plain, Progress, measure, plain_of, upload
+from protocol import kinds, record, shape
+from protocol.attestation.evidence import enclave_id
+from protocol.errors import RULES, Refused
+from protocol.kinds.agreement import Dataset
+from protocol.kinds.share import Receipt, Rewrap, Share, ShareHeader, Wrap
+from protocol.machines.agreement import Collaboration
+from protocol.machines.election import Elected
+from protocol.sealing import wrap
+from protocol.sealing.stream import header_digest
+from protocol.shape import Count, Hash, Max, Name
+
+PAUSE: Final = 0.5
+"""Seconds before the second attempt; each further pause is twice as long."""
+
+LONGEST_PAUSE: Final = 15.0
+"""Seconds between attempts at a host that stays away."""
+
+LOOK_EVERY: Final = 2.0
+"""Seconds between two looks for pushes that a crash or a lost client left unfinished."""
+
+TELL_EVERY: Final = 1.0
+"""Seconds between two lines of progress."""
+
+BROKEN: Final = 5
+"""Attempts that may fail with a broken stream of frames before the push ends."""
+
+PASSING: Final = frozenset(
+    {
+        "share.busy", "share.unfinished", "share.chunk", "enclave.unreachable", "enclave.broken",
+        "enclave.sequence", "record.gap", "record.author", "topic.unknown", "term.fenced",
+        "election.certificate", "run.failed",
+    }
+)  # fmt: skip
+"""Refusals of a host that time mends: it restarts, syncs, or learns of its election."""
+
+KEPT: Final = "kept"
+"""The verdict of a receipt for a share that keeps its contract."""
+
+PathText = Annotated[str, Max(4096)]
+
+log = logging.getLogger("village.shares")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """A push under way, as the journal keeps it. `share` is the record's id once published; until
+    then `key` is the sealed share key, after that it lies with the share keys.
+    """
+
+    agreement: Hash
+    dataset: Name
+    file: PathText
+    contract: PathText
+    exclude: PathText | None = None
+    digest: Hash
+    size: Count
+    rows: Count
+    excluded: Count
+    header: Annotated[bytes, Max(1024)]
+    key: Annotated[bytes, Max(128)]
+    share: Hash | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """The last share of a dataset that a host confirmed, and the digest of its plain stream."""
+
+    share: Hash
+    digest: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a push. `already`: the same data were there before, nothing was sent."""
+
+    share: bytes
+    already: bool
+    plain: Plain
+    receipt: Receipt
+    replicas: int | None = None
+
+
+class Owner:
+    """Pushes own data into agreements, and wraps the keys of own shares."""
+
+    def __init__(self, pipeline: Pipeline, transport: Transport) -> None:
+        """`run` goes on with what was left unfinished."""
+        self.pipeline = pipeline
+        self.world = pipeline.world
+        self.journal = pipeline.journal
+        self.transport = transport
+        self.keys = ShareKeys(pipeline.journal, pipeline.keyring.store)
+        self._busy: set[str] = set()
+        self._given_up: set[str] = set()
+
+    async def run(self) -> None:
+        """Go on with unfinished pushes, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                for place, push in self.unfinished().items():
+                    if place not in self._busy | self._given_up:
+                        nursery.start_soon(self._go_on, place, push)
+                await trio.sleep(LOOK_EVERY)
+
+    def unfinished(self) -> dict[str, Push]:
+        """Every push that no host confirmed yet."""
+        states = self.journal.states("push/")
+        return {name: shape.decode(Push, raw) for name, raw in states.items()}
+
+    async def push(
+        self, agreement: bytes, dataset: str, source: config.Source, *, anew: bool = False
+    ) -> Outcome:
+        """Bring a source into an agreement; returns when the host and its standbys have it.
+
+        `anew` gives up an unfinished push of other data. Cancelled, it goes on in the background.
+        Raises SourceError (source.*), Refused (share.changed, share.contract, evidence.*, ...).
+        """
+        collaboration = self.world.collaboration(agreement)
+        agreed = self._dataset(collaboration, dataset)
+        self._trusted(collaboration)
+        place = _place("push", agreement, dataset)
+        with self._alone(place):
+            self._given_up.discard(place)
+            found = await _open_source(source, agreed)
+            plain = await measure(found)
+            known = self._already(collaboration, dataset, plain)
+            if known is not None:
+                return known
+            push = self._unfinished(place, plain, anew=anew)
+            if push is None:
+                push = self._prepare(collaboration, agreed, source, plain)
+                self.journal.put_state(place, shape.encode(push))
+            return await self._finish(place, push, found)
+
+    async def rewrap(self, share: bytes, candidacy: bytes) -> None:
+        """Wrap the key of an own share to the enclave of `candidacy`, and to trusted standbys.
+
+        Raises Refused (evidence.*, term.fenced, run.share-missing).
+        """
+        for collaboration in self.world.collaborations():
+            if share in collaboration.shares and candidacy in collaboration.election.candidacies:
+                elected = self._trusted(collaboration)
+                if elected.appointment.candidacy != candidacy:
+                    raise Refused("term.fenced", "another enclave holds the newest term")
+                await self._wrap_again(collaboration, elected, share)
+                return
+        raise Refused("share.binding", "no agreement has this share and this candidacy")
+
+    # --- what may be pushed, and to whom --------------------------------------------------------
+
+    def _dataset(self, collaboration: Collaboration, name: str) -> Dataset:
+        if collaboration.ended(int(time.time())):
+            raise Refused("agreement.ended")
+        found = next((d for d in collaboration.document.datasets if d.id == name), None)
+        if found is None or self.world.me.did not in {source.did for source in found.sources}:
+            raise Refused("share.provider", name)
+        return found
+
+    def _trusted(self, collaboration: Collaboration) -> Elected:
+        """The elected host, if this node itself found its enclave eligible in this term."""
+        elected = collaboration.election.elected()
+        if elected is None:
+            raise Refused("election.certificate", "no host is elected yet")
+        reasons = self._doubts(collaboration, elected.term, elected.appointment.candidacy)
+        if reasons:
+            known = next((code for code in reasons if code in RULES), "evidence.policy")
+            raise Refused(known, f"this node's own verdict in term {elected.term}")
+        return elected
+
+    def _doubts(self, collaboration: Collaboration, term: int, candidacy: bytes) -> tuple[str, ...]:
+        """Why this node would not wrap a key to a candidate; empty if it would."""
+        verdicts = collaboration.election.verdicts.get((term, candidacy), {})
+        mine = verdicts.get(self.world.me.did)
+        if mine is None:
+            return ("evidence.stale",)
+        return () if mine.eligible else mine.reasons or ("evidence.policy",)
+
+    def _wraps(
+        self,
+        collaboration: Collaboration,
+        elected: Elected,
+        key: bytes,
+        header: bytes,
+        wrapped: Iterable[bytes] = (),
+    ) -> tuple[Wrap, ...]:
+        """Wraps to the host and those standbys that this node trusts, but for those `wrapped`."""
+        named = (elected.appointment.candidacy, *elected.appointment.standbys)
+        trusted = [c for c in named if not self._doubts(collaboration, elected.term, c)]
+        known = collaboration.election.candidacies
+        enclaves = {enclave_id(known[c][1].enclave): known[c][1].enclave for c in trusted}
+        digest = header_digest(header)
+        return tuple(
+            Wrap(enclave=id_, sealed=wrap.seal(key, keys.sealing, "share-key", digest, id_))
+            for id_, keys in enclaves.items()
+            if id_ not in wrapped
+        )
+
+    async def _wrap_again(
+        self, collaboration: Collaboration, elected: Elected, share: bytes
+    ) -> None:
+        wrapped = collaboration.wrapped_to(share)
+        if elected.appointment.enclave in wrapped:
+            return
+        header = collaboration.shares[share][1].header
+        key = self.keys.of(share, header)
+        wraps = self._wraps(collaboration, elected, key, header, wrapped)
+        await self.pipeline.publish(collaboration.id, "rewrap", Rewrap(share=share, wraps=wraps))
+
+    # --- the steps of a push --------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self, place: str) -> Iterator[None]:
+        if place in self._busy:
+            raise Refused("share.busy", "this dataset is being pushed")
+        self._busy.add(place)
+        try:
+            yield
+        finally:
+            self._busy.discard(place)
+
+    def _already(self, collaboration: Collaboration, dataset: str, plain: Plain) -> Outcome | None:
+        """The share that has these data already, if it is current and its receipt is good."""
+        raw = self.journal.state(_place("pushed", collaboration.id, dataset))
+        kept = collaboration.current_shares().get((dataset, self.world.me.did))
+        if raw is None or kept is None or kept.receipt is None:
+            return None
+        known = shape.decode(Pushed, raw)
+        same = (kept.record.id, plain.digest) == (known.share, known.digest)
+        if not same or kept.receipt.verdict != KEPT:
+            return None
+        return Outcome(share=known.share, already=True, plain=plain, receipt=kept.receipt)
+
+    def _unfinished(self, place: str, plain: Plain, *, anew: bool) -> Push | None:
+        raw = self.journal.state(place)
+        push = shape.decode(Push, raw) if raw is not None else None
+        if push is None or push.digest == plain.digest:
+            return push
+        if not anew:
+            raise Refused("share.changed")
+        self.journal.delete_state(place)
+        return None
+
+    def _prepare(
+        self, collaboration: Collaboration, dataset: Dataset, source: config.Source, plain: Plain
+    ) -> Push:
+        """A new share: its key and header, not yet published."""
+        key = secrets.token_bytes(wrap.KEY_BYTES)
+        header = shape.encode(
+            ShareHeader(
+                agreement=collaboration.id,
+                owner=self.world.me.did,
+                dataset=dataset.id,
+                contract=dataset.contract,
+                commitment=wrap.commitment(key),
+                salt=secrets.token_bytes(32),
+            )
+        )
+        return Push(
+            agreement=collaboration.id,
+            dataset=dataset.id,
+            file=str(source.file),
+            contract=str(source.contract),
+            exclude=None if source.exclude is None else str(source.exclude),
+            digest=plain.digest,
+            size=plain.size,
+            rows=plain.rows,
+            excluded=plain.excluded,
+            header=header,
+            key=self.keys.seal(key, header),
+        )
+
+    async def _go_on(self, place: str, push: Push) -> None:
+        """Finish, in the background, a push that was left."""
+        try:
+            with self._alone(place):
+                collaboration = self.world.collaboration(push.agreement)
+                source = await _open_source(
+                    _configured(push), self._dataset(collaboration, push.dataset)
+                )
+                if (await measure(source)).digest != push.digest:
+                    raise Refused("share.changed")
+                await self._finish(place, push, source)
+        except Refused as error:
+            self._given_up.add(place)
+            self.pipeline.refuse(error, push.share or push.agreement, None, push.agreement)
+        except (SourceError, OSError) as error:
+            self._given_up.add(place)
+            log.warning("push of %s: %s", push.dataset, error)
+
+    async def _finish(self, place: str, push: Push, source: Source) -> Outcome:
+        push = await self._publish(place, push)
+        taken = await self._deliver(push, source)
+        receipt = await self._read_receipt(push, taken)
+        share = push.share or b""
+        if receipt.verdict == KEPT:
+            pushed = shape.encode(Pushed(share=share, digest=push.digest))
+            self.journal.put_state(_place("pushed", push.agreement, push.dataset), pushed)
+        self.journal.delete_state(place)
+        if receipt.verdict != KEPT:
+            raise Refused("share.contract", receipt.verdict)
+        self._note("share taken", push, replicas=taken.replicas, rows=receipt.rows)
+        plain = Plain(digest=push.digest, size=push.size, rows=push.rows, excluded=push.excluded)
+        return Outcome(
+            share=share, already=False, plain=plain, receipt=receipt, replicas=taken.replicas
+        )
+
+    async def _publish(self, place: str, push: Push) -> Push:
+        """Publish the share record, once: one that a crash cut off is found by its header."""
+        if push.share is not None:
+            return push
+        collaboration = self.world.collaboration(push.agreement)
+        share = next(
+            (id_ for id_, (_, s, _) in collaboration.shares.items() if s.header == push.header),
+            None,
+        )
+        if share is None:
+            key = self.keys.open(push.key, push.header)
+            before = collaboration.current_shares().get((push.dataset, self.world.me.did))
+            body = Share(
+                header=push.header,
+                wraps=self._wraps(collaboration, self._trusted(collaboration), key, push.header),
+                excluded=push.excluded,
+                replaces=None if before is None else before.record.id,
+            )
+            share = (await self.pipeline.publish(push.agreement, "share", body)).id
+        self.keys.keep(share, push.key)
+        push = replace(push, share=share, key=b"")
+        self.journal.put_state(place, shape.encode(push))
+        self._note("share sealed", push, rows=push.rows, excluded=push.excluded, total=push.size)
+        return push
+
+    async def _deliver(self, push: Push, source: Source) -> wire.ShareTaken:
+        """Send to whoever is the elected host, as long as it takes and the agreement lasts."""
+        pause, broken = PAUSE, 0
+        while True:
+            try:
+                return await self._attempt(push, source)
+            except Refused as error:
+                broken += error.code == "share.chunk"
+                if error.code not in PASSING or broken == BROKEN:
+                    raise
+                log.info("push of %s: %s", push.dataset, error)
+            except (TransportError, trio.TooSlowError) as error:
+                log.info("push of %s: %s", push.dataset, error)
+            await trio.sleep(pause * (0.75 + secrets.randbelow(50) / 100))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _attempt(self, push: Push, source: Source) -> wire.ShareTaken:
+        collaboration = self.world.collaboration(push.agreement)
+        self._dataset(collaboration, push.dataset)
+        elected = self._trusted(collaboration)
+        share = push.share or b""
+        await self._wrap_again(collaboration, elected, share)
+        signed = collaboration.shares[share][0]
+        parcel = Parcel(
+            key=self.keys.of(share, push.header),
+            header=push.header,
+            offer=wire.OfferShare(agreement=push.agreement, share=signed.raw),
+            size=push.size,
+            open_plain=plain_of(source, push.digest),
+        )
+        peers = self.world.peers_of(elected.appointment.host)
+        for peer in peers[:-1]:
+            try:
+                return await self._send(peer, parcel, push)
+            except TransportError as error:
+                log.info("push of %s to %s: %s", push.dataset, peer, error)
+        return await self._send(peers[-1], parcel, push)
+
+    async def _send(self, peer: str, parcel: Parcel, push: Push) -> wire.ShareTaken:
+        told = -TELL_EVERY
+
+        def report(progress: Progress) -> None:
+            nonlocal told
+            now = time.monotonic()
+            if now - told >= TELL_EVERY or progress.sent == progress.total:
+                told = now
+                rate = int(progress.rate)
+                self._note(
+                    "share progress", push, sent=progress.sent, total=progress.total, rate=rate
+                )
+
+        stream = await self.transport.open(peer, wire.SHARE)
+        return await upload(stream, parcel, report)
+
+    async def _read_receipt(self, push: Push, taken: wire.ShareTaken) -> Receipt:
+        """The enclave's receipt, as the host handed it over, held against the topic's gate."""
+        found = record.parse(taken.receipt)
+        receipt = kinds.read(Receipt, found)
+        collaboration = self.world.collaboration(push.agreement)
+        enclaves = {c.enclave.signing for _, c in collaboration.election.candidacies.values()}
+        if found.key not in enclaves or receipt.share != push.share:
+            raise Refused("share.binding", "the receipt is for another share, or by no enclave")
+        await self.pipeline.take([taken.receipt])
+        return receipt
+
+    def _note(self, event: str, push: Push, **details: object) -> None:
+        self.pipeline.happenings.add(
+            time.time(), event, push.agreement, push.share or b"", dataset=push.dataset, **details
+        )
+
+
+def _place(what: str, agreement: bytes, dataset: str) -> str:
+    return f"{what}/{agreement.hex()}/{dataset}"
+
+
+def _configured(push: Push) -> config.Source:
+    exclude = None if push.exclude is None else Path(push.exclude)
+    return config.Source(
+        file=Path(push.file), contract=Path(push.contract), query=None, exclude=exclude
+    )
+
+
+async def _open_source(source: config.Source, dataset: Dataset) -> Source:
+    """The source with its contract. Raises SourceError, Refused (share.binding)."""
+    try:
+        contract = await trio.to_thread.run_sync(source.contract.read_bytes)
+    except OSError as error:
+        raise SourceError(
+            "source.contract", f"Cannot read the contract: {error.strerror}.", "Check its path."
+        ) from error
+    same = hashlib.sha256(contract).digest() == dataset.contract
+    if not same or len(contract) > CONTRACT_BYTES:
+        raise Refused("share.binding", f"{source.contract.name} is not the agreed contract")
+    return Source(
+        file=source.file, contract=contract, person=dataset.person, exclude=source.exclude
+    )

@@ -1,0 +1,417 @@
+"""The light peer: acts for one vault. It verifies everything itself, then does what it is told.
+
+Each act dials a gateway under the PeerId of that agreement alone, so that no gateway can link a
+person's agreements by keys.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, TypeVar
+
+import trio
+
+from node import people_wire as pw
+from node.net.transport import Transport, TransportError
+from node.share_upload import Parcel
+from node.store import StoreError
+from node.vault import callers, checks, envelope, results
+from node.vault.callers import Connect
+from node.vault.checks import Check, Dossier, Enclave
+from node.vault.contents import Enrolment, Given, Participation, SentShare
+from node.vault.rows import to_arrow
+from node.vault.standing import Standing, confirmed, standing
+from node.vault.steps import (
+    Material,
+    Visit,
+    check_receipt,
+    election_checks,
+    fetch_material,
+    is_with,
+    newest_share,
+    next_window,
+    quorum_of,
+    secrets_of,
+    standing_of,
+    told_of,
+    unfinished,
+    verify_host,
+    with_share,
+    wrapped_to,
+)
+from node.vault.vault import Vault
+from protocol import keys, token, topic
+from protocol.errors import ProtocolError, Refused
+from protocol.identity import Participant, open_identity
+from protocol.kinds.agreement import Agreement
+from protocol.kinds.identity import PersonCredential
+from protocol.machines.election import Elected
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 3
+"""How often one act tries an upload."""
+
+PAUSE: Final = 1.0
+"""Seconds between two attempts."""
+
+BUSY: Final = frozenset({"share.busy", "door.busy", "host.unreachable"})
+"""Refusals that pass by themselves."""
+
+FAULTS: Final = (ProtocolError, trio.TooSlowError, OSError)
+"""What can go wrong between a vault and the world."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Everything a person should see before a yes or no. `enclaves` is empty while no host is
+    elected; `standing` is None before the first consent.
+    """
+
+    dossier: Dossier
+    material: Material
+    enclaves: tuple[Enclave, ...]
+    term: int | None
+    checks: tuple[Check, ...]
+    window: tuple[int, int]
+    standing: Standing | None
+
+
+class LightPeer:
+    """Acts for `vault` over networks that `connect` opens."""
+
+    def __init__(self, vault: Vault, connect: Connect) -> None:
+        self.vault = vault
+        self.connect = connect
+
+    # --- being known ----------------------------------------------------------------------------
+
+    async def enrol(self, code: str, registrar: str) -> Enrolment:
+        """Use the one-time code of a letter at the registrar's address. Idempotent.
+
+        Raises Refused (enrolment.code, credential.*), TransportError, trio.TooSlowError.
+        """
+        base = self.vault.base
+
+        async def act(transport: Transport) -> tuple[Participant, bytes]:
+            return await callers.enrol(transport, registrar, code, base)
+
+        who, credential = await self._dial(self.vault.node, act)
+        found = Enrolment(
+            registrar=who.did, identity=who.raw, address=registrar, credential=credential
+        )
+        self.vault.enrol(found)
+        return found
+
+    # --- looking --------------------------------------------------------------------------------
+
+    async def offers(self, gateway: str) -> tuple[pw.Offer, ...]:
+        """What a gateway offers; nothing of it is verified. A throw-away PeerId asks."""
+
+        async def act(transport: Transport) -> tuple[pw.Offer, ...]:
+            async with callers.gateway_call(transport, gateway) as call:
+                return await call.offers()
+
+        return await self._dial(callers.nonce(), act)
+
+    async def show(self, agreement: bytes, gateway: str | None = None) -> Shown:
+        """Verify an agreement and its host, and return what the person should see.
+
+        Raises Refused with the first check that does not hold, TransportError.
+        """
+        return await self._visit(agreement, gateway, self._show)
+
+    async def _show(self, visit: Visit) -> Shown:
+        material = await fetch_material(visit)
+        enclaves: tuple[Enclave, ...] = ()
+        term, lines = None, visit.dossier.checks
+        if visit.dossier.machine.election.elected() is not None:
+            found, enclaves = await verify_host(visit)
+            term = found.term
+            lines += election_checks(visit.dossier, found, enclaves)
+        last = visit.part.given[-1] if visit.part.given else None
+        return Shown(
+            dossier=visit.dossier,
+            material=material,
+            enclaves=enclaves,
+            term=term,
+            checks=lines,
+            window=next_window(visit.dossier),
+            standing=standing_of(last, visit.dossier) if last else None,
+        )
+
+    # --- deciding -------------------------------------------------------------------------------
+
+    async def give(
+        self, agreement: bytes, gateway: str | None = None, *, told: bool = False
+    ) -> Standing:
+        """Say yes: verify, be admitted, sign, seal, send, and wait until the enclave took it.
+
+        `told` asks for the own result. Safe to repeat: it goes on where it broke off, and after a
+        withdrawal it makes a new consent. Raises Refused, StoreError, SourceError, TransportError.
+        """
+        return await self._visit(agreement, gateway, partial(self._give, told=told))
+
+    async def _give(self, visit: Visit, told: bool) -> Standing:
+        found, enclaves = await verify_host(visit)
+        last = visit.part.given[-1] if visit.part.given else None
+        if last is not None and is_with(last, found, told):
+            return standing_of(last, visit.dossier)
+        material = await fetch_material(visit)
+        visit = await self._admitted(visit)
+        row = self.vault.row(visit.dossier.dataset.id)
+        data = self.vault.blobs.get(row.blob)
+        plain = await to_arrow(row, data, material.contract, visit.dossier.dataset)
+        visit = self._consented(visit, material, told)
+        return await self._send(visit, found, enclaves, plain)
+
+    async def _admitted(self, visit: Visit) -> Visit:
+        """Have the registrar's admission for this agreement's key; ask for it once."""
+        dossier, person, now = visit.dossier, visit.person, int(time.time())
+        if visit.part.admission is not None:
+            checks.check_admission(visit.part.admission, dossier, person.key, now)
+            return visit
+        enrolment = self.vault.enrolment
+        category = token.open_(enrolment.credential, "person", PersonCredential).body.category
+        checks.check_credential(dossier.people, enrolment.credential, category, now)
+        request = pw.AdmissionRequest(
+            registrar=enrolment.registrar, agreement=dossier.id, key=person.key
+        )
+
+        async def act(transport: Transport) -> bytes:
+            return await callers.admit(
+                transport, enrolment.address, enrolment.credential, request, self.vault.base
+            )
+
+        raw = await self._dial(self.vault.node, act)
+        checks.check_admission(raw, dossier, person.key, now)
+        part = self._change(visit, lambda p: replace(p, admission=raw), "admitted", "")
+        return replace(visit, part=part)
+
+    def _consented(self, visit: Visit, material: Material, told: bool) -> Visit:
+        """Sign a consent and keep it before it is sent; one that was not sent yet is used again."""
+        given = visit.part.given
+        last = given[-1] if given else None
+        if last is not None and last.stop is None and told_of(last) == told:
+            return visit
+        people = visit.dossier.people
+        first, end = next_window(visit.dossier)
+        terms = envelope.Terms(
+            ordinal=last.ordinal + 1 if last else 1,
+            first=first,
+            last=end,
+            told=told,
+            categories=material.categories,
+            gateway=visit.gateway,
+        )
+        document = visit.dossier.document
+        raw = envelope.make_consent(visit.dossier.id, document, people, terms, visit.person)
+        made = Given(ordinal=terms.ordinal, consent=raw, at=int(time.time()))
+        part = self._change(
+            visit,
+            lambda p: replace(
+                p,
+                given=(*p.given, made),
+                refused=None,
+                gateway=visit.gateway,
+                address=visit.address,
+            ),
+            "consent signed",
+            f"consent #{terms.ordinal}, runs {first} to {end}",
+        )
+        return replace(visit, part=part)
+
+    async def _send(
+        self, visit: Visit, found: Elected, enclaves: tuple[Enclave, ...], plain: bytes
+    ) -> Standing:
+        """Seal the share to the verified enclaves, send it, and keep the enclave's receipt."""
+        part, dossier = visit.part, visit.dossier
+        given = part.given[-1]
+        share = unfinished(given, enclaves[0].id)
+        if share is None:
+            made = [one.keys for one in enclaves]
+            replaces = newest_share(part)
+            share = envelope.seal_share(
+                dossier.id, dossier.dataset, visit.person, made, replaces=replaces
+            )
+        sent = SentShare(id=share.id, key=share.key, header=share.header, token=share.token)
+        part = self._change(
+            visit,
+            lambda p: replace(
+                p, term=max(p.term, found.term), given=with_share(p.given, given.ordinal, sent)
+            ),
+            "share sealed",
+            f"for the enclave of term {found.term} and {len(enclaves) - 1} standbys",
+        )
+        targets = [one.keys for one in enclaves if one.id in wrapped_to(sent)]
+        admission = part.admission or b""
+        person = envelope.seal_envelopes(
+            dossier.id, visit.person.key, share, admission, given.consent, targets
+        )
+        receipt = await self._upload(visit, envelope.make_parcel(share, person, plain))
+        check_receipt(receipt, dossier, found, share.id)
+        done = replace(sent, receipt=receipt)
+        part = self._change(
+            visit,
+            lambda p: replace(p, given=with_share(p.given, given.ordinal, done)),
+            "share taken",
+            f"by the enclave of term {found.term}",
+        )
+        return standing_of(part.given[-1], dossier)
+
+    async def _upload(self, visit: Visit, parcel: Parcel) -> bytes:
+        """Send a share; where the road is busy or breaks, go on a little later."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await visit.call.upload(parcel)
+            except TransportError:
+                await trio.sleep(PAUSE)
+            except Refused as error:
+                if error.code not in BUSY:
+                    raise
+                await trio.sleep(PAUSE)
+        return await visit.call.upload(parcel)
+
+    async def refuse(self, agreement: bytes, gateway: str | None = None) -> Participation:
+        """Say no. Nothing is sent to anyone. Raises StoreError (vault.consent) after a yes."""
+        if not self.vault.knows(agreement):
+            await self._visit(agreement, gateway, _nothing)
+        part = self.vault.participation(agreement)
+        if part.given and part.given[-1].stop is None:
+            detail, fix = "You consented to this agreement.", "village consent withdraw"
+            raise StoreError("vault.consent", detail, fix)
+        if part.refused is not None:
+            return part
+        now = int(time.time())
+        return self.vault.change(agreement, lambda p: replace(p, refused=now), "refused", "")
+
+    async def withdraw(self, agreement: bytes, gateway: str | None = None) -> Standing:
+        """End the newest consent for ever and tell all parties; again, to gather more receipts.
+
+        It rests on the agreement that the vault holds, not on what a gateway says now. Raises
+        Refused (consent.missing), TransportError.
+        """
+        part = self.vault.participation(agreement)
+        if not part.given:
+            raise Refused("consent.missing", "there is no consent to withdraw")
+        given = part.given[-1]
+        if given.stop is None:
+            raw = envelope.make_stop(agreement, given.consent, secrets_of(part))
+            stopped = replace(given, stop=raw)
+            part = self.vault.change(
+                agreement,
+                lambda p: replace(p, given=(*p.given[:-1], stopped)),
+                "withdrawal signed",
+                f"consent #{given.ordinal}",
+            )
+        stop = part.given[-1].stop or b""
+
+        async def act(transport: Transport) -> tuple[bytes, ...]:
+            async with callers.gateway_call(transport, gateway or part.address) as call:
+                return await call.stop(stop)
+
+        receipts = await self._dial(part.keys.node, act)
+        return self._confirmed(agreement, receipts)
+
+    def _confirmed(self, agreement: bytes, receipts: tuple[bytes, ...]) -> Standing:
+        """Keep the receipts that verify and say something new."""
+        part = self.vault.participation(agreement)
+        given, parties = part.given[-1], self._parties(part)
+        stop = given.stop or b""
+        kept = list(given.stop_receipts)
+        for raw in receipts:
+            before = confirmed(stop, kept, parties)
+            if confirmed(stop, [*kept, raw], parties) != before:
+                kept.append(raw)
+        told = replace(given, stop_receipts=tuple(kept))
+        state = standing(told, parties, quorum_of(parties))
+        self.vault.change(
+            agreement,
+            lambda p: replace(p, given=(*p.given[:-1], told)),
+            state.state,
+            state.words,
+        )
+        return state
+
+    # --- keeping --------------------------------------------------------------------------------
+
+    async def fetch(self, agreement: bytes, gateway: str | None = None) -> Participation:
+        """Bring home what is new: what runs did with the share, and own results.
+
+        Raises Refused, TransportError. A run whose leaves nobody has yet is asked for next time.
+        """
+        return await self._visit(agreement, gateway, self._fetch)
+
+    async def _fetch(self, visit: Visit) -> Participation:
+        await results.fetch_uses(self.vault, visit.call, visit.dossier)
+        await results.fetch_results(self.vault, visit.call, visit.dossier, visit.gateway)
+        return self.vault.participation(visit.dossier.id)
+
+    def receipt(self, agreement: bytes) -> bytes:
+        """The receipt file: for each fetched run, proof of use or absence, under each consent.
+
+        Raises Refused (consent.missing, run.proof).
+        """
+        return results.build_receipt(self.vault, agreement)
+
+    def standings(self, agreement: bytes) -> list[Standing]:
+        """Where each consent to an agreement stands, oldest first, by what the vault holds."""
+        part = self.vault.participation(agreement)
+        parties = self._parties(part)
+        return [standing(one, parties, quorum_of(parties)) for one in part.given]
+
+    # --- the road -------------------------------------------------------------------------------
+
+    async def _visit(
+        self, agreement: bytes, gateway: str | None, act: Callable[[Visit], Awaitable[T]]
+    ) -> T:
+        """Dial, fetch the dossier, verify it, take up the agreement, act."""
+        own = self.vault.keys(agreement)
+        address = gateway or self.vault.participation(agreement).address
+
+        async def visit(transport: Transport) -> T:
+            async with callers.gateway_call(transport, address) as call:
+                pile = await call.pile(agreement)
+                examine = partial(
+                    checks.examine, person=keys.public(own.signing), now=int(time.time())
+                )
+                dossier = await trio.to_thread.run_sync(examine, pile, agreement)
+                who = dossier.party_with(callers.node_key(address))
+                asked = Participation(
+                    agreement=agreement,
+                    name=dossier.document.name,
+                    gateway=who,
+                    address=address,
+                    keys=own,
+                    opening=self.vault.blobs.put(dossier.opening.raw),
+                )
+                part = self.vault.begin(asked)
+                return await act(Visit(call, dossier, part, who, address))
+
+        return await self._dial(own.node, visit)
+
+    async def _dial(self, seed: bytes, act: Callable[[Transport], Awaitable[T]]) -> T:
+        """Act on a network of its own. A network's nursery would hand faults on in groups."""
+        fault: BaseException | None = None
+        async with self.connect(seed) as transport:
+            try:
+                return await act(transport)
+            except FAULTS as error:
+                fault = error
+        raise fault
+
+    def _change(
+        self, visit: Visit, how: Callable[[Participation], Participation], event: str, why: str
+    ) -> Participation:
+        return self.vault.change(visit.dossier.id, how, event, why)
+
+    def _parties(self, part: Participation) -> dict[bytes, Participant]:
+        document = topic.read_opening(self.vault.blobs.get(part.opening)).document
+        if not isinstance(document, Agreement):
+            raise Refused("topic.opening")
+        return {one.did: open_identity(one.identity) for one in document.parties}
+
+
+async def _nothing(_: Visit) -> None:
+    """Only look: the visit itself takes up the agreement."""

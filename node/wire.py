@@ -1,0 +1,296 @@
+"""What nodes, and light peers, ask of each other over libp2p streams: closed lists of requests."""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from protocol import limits
+from protocol.dialogue import Dialogue
+from protocol.kinds.consent import PersonShare
+from protocol.kinds.run import Delivery
+from protocol.shape import Count, Hash, Key, Max, Name
+
+SESSION: Final = "/village/session/1"
+"""Between members: records, openings, blobs, heartbeats, stops."""
+
+ENCLAVE: Final = "/village/enclave/1"
+"""Anyone who may verify a host: a challenge that the host's node relays to its enclave."""
+
+SHARE: Final = "/village/share/1"
+"""A share on its way to the host: ShareOffer, then stream frames, then the receipt."""
+
+REPLICA: Final = "/village/replica/1"
+"""Host to standby: the stored ciphertext of a share."""
+
+Raw = Annotated[bytes, Max(limits.RECORD)]
+RawOpening = Annotated[bytes, Max(limits.FRAME)]
+Blob = Annotated[bytes, Max(limits.BLOB)]
+ShortText = Annotated[str, Max(512)]
+
+FRAME: Final = limits.FRAME
+"""Bound of one frame body; larger blobs travel in pieces."""
+
+PIECE: Final = limits.CHUNK
+"""Bytes of a blob in one answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """New records for topics that the receiver follows -> Took."""
+
+    records: tuple[Raw, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poke:
+    """There is a topic for you here -> Took; the receiver then asks for its opening."""
+
+    topic: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """How many were new, which topics are not known here, and which have gaps."""
+
+    new: Count
+    unknown: tuple[Hash, ...]
+    gaps: tuple[Hash, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedHead:
+    """The next sequence number that the asker wants of one feed."""
+
+    key: Key
+    next: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicFrontier:
+    """What the asker has of one topic."""
+
+    topic: Hash
+    heads: tuple[FeedHead, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """Anti-entropy: send what I lack of these topics -> Batch. Topics the receiver knows and the
+    asker does not list are named in the answer.
+    """
+
+    topics: tuple[TopicFrontier, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Records in feed order; `more` asks for another pull; `others` are topics to open."""
+
+    records: tuple[Raw, ...]
+    more: bool
+    others: tuple[Hash, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetOpening:
+    """The opening of a topic whose audience the asker is in -> OpeningAnswer."""
+
+    topic: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpeningAnswer:
+    """The exact opening."""
+
+    opening: RawOpening
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetBlob:
+    """A piece of a blob by digest, from byte `offset` -> BlobPiece."""
+
+    digest: Hash
+    offset: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobPiece:
+    """At most PIECE bytes, and the blob's whole size."""
+
+    data: Annotated[bytes, Max(limits.CHUNK)]
+    size: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetPeers:
+    """Where are the nodes of our members? -> Peers."""
+
+    addresses: tuple[ShortText, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerAddresses:
+    """A node's PeerId and the multiaddrs at which it was reached."""
+
+    peer: Name
+    addresses: tuple[ShortText, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    """Known nodes."""
+
+    peers: tuple[PeerAddresses, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Host to standby: fetch what the next host would need after a run -> Done once it is kept.
+
+    `lineage` is the digest of the sealed lineage, `leaves` the Merkle root of the leaves.
+    """
+
+    agreement: Hash
+    lineage: Hash | None = None
+    leaves: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """A heartbeat token of an elected enclave -> Done. Ephemeral: never kept."""
+
+    token: Raw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TellStop:
+    """A person's raw stop token -> StopAnswer."""
+
+    token: Raw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAnswer:
+    """A raw stop-receipt token by the receiver's record key."""
+
+    receipt: Raw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskRewrap:
+    """A host asks an owner to wrap a share key to its enclave of a term -> Done (the owner then
+    publishes a rewrap record) or a refusal.
+    """
+
+    agreement: Hash
+    term: Count
+    enclave: Hash
+    share: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliver:
+    """A sealed output for the receiver, or for a person whose mailbox it keeps -> Done."""
+
+    agreement: Hash
+    delivery: Delivery
+
+
+SESSION_WIRE: Final = Dialogue(
+    {
+        "push": Push,
+        "poke": Poke,
+        "pull": Pull,
+        "opening": GetOpening,
+        "blob": GetBlob,
+        "peers": GetPeers,
+        "keep": Keep,
+        "beat": Beat,
+        "stop": TellStop,
+        "rewrap": AskRewrap,
+        "deliver": Deliver,
+    },
+    limits.OUTPUT + FRAME,
+    "session.request",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """A verifier's challenge to the enclave behind this node -> Evidence."""
+
+    agreement: Hash
+    requester: Key
+    term: Count
+    nonce: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The enclave's evidence bundle."""
+
+    bundle: Annotated[bytes, Max(limits.EVIDENCE)]
+
+
+ENCLAVE_WIRE: Final = Dialogue({"challenge": Challenge}, FRAME, "session.request")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferShare:
+    """A party's share, by the id of its record in the agreement's topic -> Resume."""
+
+    agreement: Hash
+    share: Raw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferPersonShare:
+    """A person's share: opaque envelopes -> Resume."""
+
+    person: PersonShare
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Where to go on: chunks verified and stored, and the chain digest after them."""
+
+    chunks: Count
+    chain: Hash
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareFrame:
+    """One stream frame (protocol.sealing.stream); no answer until the last."""
+
+    frame: Annotated[bytes, Max(limits.FRAME)]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareTaken:
+    """The whole share verified in the enclave and is on the host's and standby's disks."""
+
+    receipt: Raw
+    replicas: Count
+
+
+SHARE_WIRE: Final = Dialogue(
+    {"offer": OfferShare, "person": OfferPersonShare, "frame": ShareFrame},
+    FRAME + 4096,
+    "session.request",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicate:
+    """The ciphertext of a stored share follows: a party's record, or a person's outer message."""
+
+    agreement: Hash
+    share: Hash
+    record: Raw | None = None
+    person: PersonShare | None = None
+
+
+REPLICA_WIRE: Final = Dialogue(
+    {"replicate": Replicate, "frame": ShareFrame}, FRAME + 4096, "session.request"
+)

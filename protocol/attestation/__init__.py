@@ -1,0 +1,1 @@
+"""Attestation: evidence, policy and appraisal (RATS, RFC 9334)."""

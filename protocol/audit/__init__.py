@@ -1,0 +1,1 @@
+"""Audit: bundles, receipts and the offline verifier."""

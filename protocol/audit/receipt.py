@@ -1,0 +1,226 @@
+"""A person's receipt: which runs used the own share, verified alone, naming nobody else.
+
+It holds the agreement document, and for each run the record with the votes of a quorum, and for
+each of the person's consents the proof that its leaf is, or is not, among the leaves of that run.
+Left out is what proves nothing more: the parties' signatures on the agreement (each vote is a
+record of the topic that the document's digest names), votes beyond the quorum, and the election (a
+quorum that votes for a run record has verified the enclave). Whoever gets the receipt gets the
+consents, and with them the receipt secrets: it is the person's to give.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from protocol import decision, limits, merkle, record, shape, token
+from protocol.audit import bundle
+from protocol.audit.findings import Check, Ledger, Report
+from protocol.errors import ProtocolError, Refused
+from protocol.kinds import read
+from protocol.kinds.agreement import Agreement
+from protocol.kinds.consent import Consent, Stop
+from protocol.kinds.run import Raw, Run, RunCertificate
+from protocol.machines.election import voting_rule
+from protocol.machines.runs import slot
+from protocol.merkle import Absence, Inclusion
+from protocol.shape import Document, Max
+from protocol.token import Token
+from protocol.topic import party_keys
+
+TYPE = "receipt"
+CONSENT = 8192
+"""Bytes of one consent token, as in a PersonEnvelope."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """One of the two."""
+
+    inclusion: Inclusion | None = None
+    absence: Absence | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptRun:
+    """One run: its certificate, and a proof for each consent of the receipt, in their order."""
+
+    certificate: RunCertificate
+    proofs: tuple[Proof, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The file `receipt-NN.village`. `stops` are the person's own withdrawals (raw tokens)."""
+
+    type: Literal["receipt"] = "receipt"
+    agreement: Document
+    consents: tuple[Annotated[bytes, Max(CONSENT)], ...]
+    stops: tuple[Raw, ...]
+    runs: tuple[ReceiptRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """What the receipt says of the person: the agreement, the consents in order, the stops."""
+
+    agreement: bytes
+    document: Agreement
+    rule: decision.Rule
+    consents: tuple[Token[Consent], ...]
+    stops: tuple[Token[Stop], ...]
+
+
+def build(
+    document: bytes,
+    runs: Iterable[tuple[bytes, bytes]],
+    consents: Iterable[bytes],
+    stops: Iterable[bytes] = (),
+) -> bytes:
+    """The receipt for the holder of `consents` (raw tokens).
+
+    `document` are the exact bytes of the agreement document, `runs` pairs of a run certificate
+    (raw) and the leaves of its run. Raises Refused if the material does not fit together, as
+    `verify` would say.
+    """
+    tokens = sorted(
+        (token.open_(raw, "consent", Consent) for raw in consents), key=lambda one: one.body.ordinal
+    )
+    agreement = shape.decode(Agreement, document, limits.DOCUMENT)
+    needed = voting_rule(party_keys(agreement)).needed
+    receipt = Receipt(
+        agreement=document,
+        consents=tuple(one.raw for one in tokens),
+        stops=tuple(stops),
+        runs=tuple(
+            _receipt_run(certificate, leaves, tokens, needed) for certificate, leaves in runs
+        ),
+    )
+    data = shape.encode(receipt)
+    fault = next(iter(verify(data).findings), None)
+    if fault is not None:
+        raise Refused(fault.code, fault.sentence)
+    return data
+
+
+def verify(data: bytes) -> Report:
+    """Check a receipt alone. Never raises on hostile bytes."""
+    ledger, answers, kept = Ledger(), [], 0
+    try:
+        receipt = shape.read(Receipt, bundle.decode(data))
+        person = _person(receipt, ledger)
+        for one in receipt.runs:
+            answers.append(_check_run(one, person, ledger))
+            kept += 1
+        if not answers:
+            raise Refused("audit.malformed", "the receipt is about no run")
+    except ProtocolError as error:
+        where = f"run record {kept + 1} of the receipt" if answers else "the receipt"
+        ledger.find(Check.FILE, error.code, f"{where} is refused: {error}")
+    ledger.limit("That the leaves are sorted, so that absence is shown: that rests on the enclave.")
+    ledger.limit("That the enclave was genuine: a quorum of the parties verified it and says so.")
+    return Report(
+        kind=TYPE,
+        headline=" · ".join(answers) or "nothing is proven",
+        findings=tuple(ledger.findings),
+        proofs=tuple(ledger.proofs),
+        limits=tuple(ledger.limits),
+    )
+
+
+def _receipt_run(
+    certificate: bytes, leaves: bytes, consents: list[Token[Consent]], needed: int
+) -> ReceiptRun:
+    whole = shape.decode(RunCertificate, certificate, limits.FRAME)
+    run = read(Run, record.parse(whole.run))
+    sorted_leaves = merkle.split(leaves)
+    proofs = []
+    for one in consents:
+        leaf = merkle.person_leaf(one.body.secret, one.body.agreement, run.number)
+        found = merkle.prove(sorted_leaves, leaf)
+        proofs.append(
+            Proof(inclusion=found) if isinstance(found, Inclusion) else Proof(absence=found)
+        )
+    enough = RunCertificate(run=whole.run, votes=whole.votes[:needed])
+    return ReceiptRun(certificate=enough, proofs=tuple(proofs))
+
+
+def _person(receipt: Receipt, ledger: Ledger) -> _Person:
+    agreement = hashlib.sha256(receipt.agreement).digest()
+    document = shape.decode(Agreement, receipt.agreement, limits.DOCUMENT)
+    consents = tuple(token.open_(raw, "consent", Consent) for raw in receipt.consents)
+    stops = tuple(token.open_(raw, "stop", Stop) for raw in receipt.stops)
+    signers = {one.key for one in consents} | {one.key for one in stops}
+    if not consents or len(signers) != 1:
+        raise Refused("consent.signature", "the consents are not those of one person")
+    for one in consents:
+        if one.body.agreement != agreement:
+            raise Refused("consent.scope", "a consent for another agreement")
+        if document.people is None or one.body.notice != document.people.notice:
+            raise Refused("consent.scope", "a consent on another notice than the agreed one")
+    ordinals = [one.body.ordinal for one in consents]
+    if ordinals != sorted(set(ordinals)):
+        raise Refused("consent.scope", "the consents are not in order, each once")
+    rule = voting_rule(party_keys(document))
+    ledger.prove(f"Agreement {document.name!r} of {len(document.parties)} parties.")
+    return _Person(agreement, document, rule, consents, stops)
+
+
+def _check_run(one: ReceiptRun, person: _Person, ledger: Ledger) -> str:
+    """The answer for one run: in it or not. Raises Refused if it does not verify."""
+    signed = record.parse(one.certificate.run)
+    if signed.topic != person.agreement or signed.kind != "run":
+        raise Refused("decision.subject", "not a run record of this agreement")
+    run = read(Run, signed)
+    votes = decision.verify(
+        one.certificate.votes,
+        topic=person.agreement,
+        subject=signed.id,
+        slot=slot(run.number, run.term),
+        rule=person.rule,
+    )
+    ledger.prove(f"Run {run.number}: {run.outcome}, by the votes of {len(votes)} parties.")
+    if len(one.proofs) != len(person.consents):
+        raise Refused("run.proof", "there is not one proof for each consent")
+    used = [
+        consent
+        for consent, proof in zip(person.consents, one.proofs, strict=True)
+        if _is_in(run, consent, proof)
+    ]
+    if not used:
+        return f"not in run {run.number}"
+    consent = _covering(used, run.number)
+    _check_use(run, consent, person, ledger)
+    return f"in run {run.number}, under consent #{consent.body.ordinal}"
+
+
+def _is_in(run: Run, consent: Token[Consent], proof: Proof) -> bool:
+    leaf = merkle.person_leaf(consent.body.secret, consent.body.agreement, run.number)
+    match proof:
+        case Proof(inclusion=Inclusion() as inclusion, absence=None):
+            merkle.verify_inclusion(inclusion, leaf, run.leaves, run.leaf_count)
+            return True
+        case Proof(inclusion=None, absence=Absence() as absence):
+            merkle.verify_absence(absence, leaf, run.leaves, run.leaf_count)
+            return False
+        case _:
+            raise Refused("run.proof", "a proof says either use or absence")
+
+
+def _covering(used: list[Token[Consent]], number: int) -> Token[Consent]:
+    """The newest consent whose window holds `number`; consents may share one secret."""
+    fitting = [one for one in used if one.body.first <= number <= one.body.last]
+    return (fitting or used)[-1]
+
+
+def _check_use(run: Run, consent: Token[Consent], person: _Person, ledger: Ledger) -> None:
+    """A use outside the consent's window, or after its withdrawal, incriminates the run."""
+    body = consent.body
+    if not body.first <= run.number <= body.last:
+        window = f"consent #{body.ordinal} covers {body.first} to {body.last}"
+        sentence = f"run {run.number} used the share; {window}"
+        ledger.find(Check.STOPS, "consent.scope", sentence)
+    withdrawn = {stop.id for stop in person.stops if stop.body.consent == consent.id}
+    if withdrawn & set(run.stops):
+        sentence = f"run {run.number} names the withdrawal of consent #{body.ordinal}, and used it"
+        ledger.find(Check.STOPS, "consent.withdrawn", sentence)

@@ -1,0 +1,297 @@
+"""Whether an agreement document says one thing only: its faults, and what a reader should note.
+
+Every check is about the document alone, so that all parties come to the same answer. What an
+acceptance policy thinks of a sound document is protocol.policy's business.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from protocol import decision, identity, limits, shape
+from protocol.attestation import policy as attestation
+from protocol.errors import Refused
+from protocol.identity import Participant
+from protocol.kinds.agreement import Agreement, Dataset
+from protocol.kinds.algorithm import Entry, Manifest, Parameter
+from protocol.terms import DIRECTIONS
+
+COMBINE: Final = "dpv:Combine"
+"""The DPV processing without which data of several organizations must not meet."""
+
+LEASE: Final = range(1_000, 3_600_001)
+"""Milliseconds of a host lease: below, networks flap; above, a dead host blocks for too long."""
+
+
+def check_document(document: Agreement) -> None:
+    """Raise Refused (agreement.document) with every fault of `document`."""
+    found = faults(document)
+    if found:
+        raise Refused("agreement.document", "; ".join(found))
+
+
+def faults(document: Agreement) -> tuple[str, ...]:
+    """Every contradiction and gap in `document`, in words; empty if it is sound."""
+    return tuple(fault for check in _CHECKS for fault in check(document))
+
+
+def notes(document: Agreement) -> tuple[str, ...]:
+    """What is sound, yet should be known before signing."""
+    n = len(document.parties)
+    absent = decision.tolerated(n)
+    found = [f"{decision.quorum(n)} of {n} parties are needed for each run"]
+    if not absent:
+        found.append("no party may be absent: with 3 parties or fewer every one is needed")
+    if any(accepted.technology == "simulated" for accepted in document.attestation.accept):
+        found.append("SIMULATED, NOT CONFIDENTIAL: the host can read all data")
+    return tuple(found)
+
+
+def manifest_faults(document: Agreement, manifest: Manifest) -> tuple[str, ...]:
+    """Where `document` goes beyond the manifest of its own algorithm bundle, in words."""
+    algorithm, datasets = document.algorithm, {dataset.id for dataset in document.datasets}
+    found = [
+        f"algorithm: the bundle reads dataset {name}, which the agreement lacks"
+        for name in manifest.inputs
+        if name not in datasets
+    ]
+    if manifest.environment != algorithm.environment:
+        found.append("algorithm: the bundle was made for another environment")
+    # A second entry of one name could be checked here and not be the one that runs.
+    found += _unique("algorithm: entries of the bundle", (e.name for e in manifest.entries))
+    entries = {entry.name: entry for entry in manifest.entries}
+    for agreed in algorithm.entries:
+        if agreed.name not in entries:
+            found.append(f"algorithm: the bundle has no entry {agreed.name}")
+        else:
+            found += _wider(entries[agreed.name], agreed.parameters, document)
+    return tuple(found)
+
+
+def _wider(entry: Entry, parameters: Iterable[Parameter], document: Agreement) -> Iterator[str]:
+    names = (parameter.name for parameter in entry.parameters)
+    yield from _unique(f"entry {entry.name}: parameters of the bundle", names)
+    yield from _unique(f"entry {entry.name}: outputs of the bundle", entry.outputs)
+    declared = {parameter.name: parameter for parameter in entry.parameters}
+    agreed = {parameter.name: parameter for parameter in parameters}
+    for name in sorted(declared.keys() ^ agreed.keys()):
+        yield f"entry {entry.name}: parameter {name} stands on one side only"
+    for name in sorted(declared.keys() & agreed.keys()):
+        if not _within(agreed[name], declared[name]):
+            yield f"entry {entry.name}: parameter {name} is wider than the bundle allows"
+    outputs = {output.name for output in document.outputs}
+    for name in entry.outputs:
+        if name not in outputs:
+            yield f"entry {entry.name}: nobody gets its output {name}"
+
+
+def _within(agreed: Parameter, declared: Parameter) -> bool:
+    return (
+        agreed.type == declared.type
+        and set(agreed.choices) <= set(declared.choices)
+        and declared.low <= agreed.low
+        and agreed.high <= declared.high
+    )
+
+
+# --- checks: each yields the faults of one part -----------------------------------------------
+
+
+def _size(document: Agreement) -> Iterator[str]:
+    size = len(shape.encode(document))
+    if size > limits.DOCUMENT:
+        yield f"the document has {size} bytes, allowed are {limits.DOCUMENT}"
+
+
+def _purpose(document: Agreement) -> Iterator[str]:
+    purpose = document.purpose
+    if not (document.name and purpose.text and purpose.term and purpose.processing):
+        yield "purpose: name, text, term and processing must say something"
+    if not purpose.duration:
+        yield "purpose: the duration is 0"
+    organizations = {source.did for data in document.datasets for source in data.sources}
+    if len(organizations) > 1 and COMBINE not in purpose.processing:
+        yield f"purpose: data of several sources meet, but processing lacks {COMBINE}"
+
+
+def _parties(document: Agreement) -> Iterator[str]:
+    parties = document.parties
+    if not 0 < len(parties) <= limits.PARTIES:
+        yield f"parties: {len(parties)}, allowed are 1 to {limits.PARTIES}"
+    yield from _unique("parties", (party.did for party in parties))
+    yield from _unique("parties", (party.name for party in parties))
+    for party in parties:
+        yield from _identity(f"party {party.name}", party.did, party.identity)
+        if not party.roles or len(set(party.roles)) < len(party.roles):
+            yield f"party {party.name}: needs roles, each once"
+    # One key behind two parties would let one signer vote twice.
+    yield from _unique("voting keys", (one.vote_key for one in _participants(document)))
+
+
+def _hosts(document: Agreement) -> Iterator[str]:
+    hosts = document.hosts
+    parties = {party.did: party.name for party in document.parties}
+    # Who hosts must not judge its own evidence, and all voters must count alike (E2).
+    mixed = sorted(host.name for host in hosts.candidates if host.did in parties)
+    if mixed:
+        yield f"hosts: {', '.join(mixed)}: a party cannot be a candidate host too"
+    if not hosts.candidates:
+        yield "hosts: no candidate"
+    if hosts.standbys and hosts.standbys >= len(hosts.candidates):
+        yield f"hosts: {hosts.standbys} standbys of {len(hosts.candidates)} candidates"
+    if hosts.lease not in LEASE:
+        yield f"hosts: the lease must be from {LEASE.start} to {LEASE.stop - 1} ms"
+    yield from _unique("hosts", (host.did for host in hosts.candidates))
+    yield from _unique("hosts", (host.name for host in hosts.candidates))
+    for host in hosts.candidates:
+        yield from _identity(f"host {host.name}", host.did, host.identity)
+        if host.did not in parties and host.name in parties.values():
+            yield f"host {host.name}: a party has this name"
+
+
+def _datasets(document: Agreement) -> Iterator[str]:
+    if not document.datasets:
+        yield "datasets: none"
+    yield from _unique("datasets", (dataset.id for dataset in document.datasets))
+    for dataset in document.datasets:
+        yield from _sources(document, dataset)
+
+
+def _sources(document: Agreement, dataset: Dataset) -> Iterator[str]:
+    where = f"dataset {dataset.id}"
+    providers = {party.did for party in document.parties if "data-provider" in party.roles}
+    if not dataset.sources or not dataset.person:
+        yield f"{where}: needs sources and the column of the person"
+    yield from _unique(f"{where}: sources", (source.did for source in dataset.sources))
+    for source in dataset.sources:
+        if source.did is None and document.people is None:
+            yield f"{where}: comes from people, but the agreement has no people"
+        if source.did is None and source.waits:
+            yield f"{where}: a run cannot wait for people, only for parties"
+        if source.did is not None and source.did not in providers:
+            yield f"{where}: a source is no party with role data-provider"
+        if not source.legal_basis:
+            yield f"{where}: a source has no legal basis"
+
+
+def _people(document: Agreement) -> Iterator[str]:
+    people = document.people
+    if people is None:
+        return
+    sources = {source.did for dataset in document.datasets for source in dataset.sources}
+    if None not in sources:
+        yield "people: no dataset comes from them"
+    if not people.registrar_keys or not people.window:
+        yield "people: need keys of the registrar and a window of runs"
+    yield from _unique("people: registrar keys", people.registrar_keys)
+
+
+def _algorithm(document: Agreement) -> Iterator[str]:
+    algorithm = document.algorithm
+    authors = {party.did for party in document.parties if "code-provider" in party.roles}
+    if algorithm.provider not in authors:
+        yield "algorithm: its provider is no party with role code-provider"
+    if algorithm.provider in algorithm.reviewers:
+        yield "algorithm: an author's own review does not count"
+    if algorithm.reviews_needed > len(algorithm.reviewers):
+        yield f"algorithm: {algorithm.reviews_needed} reviews by {len(algorithm.reviewers)}"
+    yield from _unique("algorithm: reviewers", algorithm.reviewers)
+    if not algorithm.entries:
+        yield "algorithm: no entry point"
+    yield from _unique("algorithm: entries", (entry.name for entry in algorithm.entries))
+    for entry in algorithm.entries:
+        names = (parameter.name for parameter in entry.parameters)
+        yield from _unique(f"entry {entry.name}: parameters", names)
+        for parameter in entry.parameters:
+            yield from _parameter(f"entry {entry.name}: parameter {parameter.name}", parameter)
+
+
+def _parameter(where: str, parameter: Parameter) -> Iterator[str]:
+    if parameter.type == "integer":
+        if parameter.low > parameter.high or parameter.choices:
+            yield f"{where}: needs low and high, and no choices"
+        return
+    if not parameter.choices or parameter.low or parameter.high:
+        yield f"{where}: needs choices, and neither low nor high"
+    yield from _unique(where, parameter.choices)
+
+
+def _outputs(document: Agreement) -> Iterator[str]:
+    consumers = {party.did for party in document.parties if "data-consumer" in party.roles}
+    if not document.outputs:
+        yield "outputs: none"
+    yield from _unique("outputs", (output.name for output in document.outputs))
+    for output in document.outputs:
+        where = f"output {output.name}"
+        yield from _unique(f"{where}: recipients", output.to)
+        if not output.to and not output.subject:
+            yield f"{where}: nobody gets it"
+        if not consumers.issuperset(output.to):
+            yield f"{where}: a recipient is no party with role data-consumer"
+        if output.subject and document.people is None:
+            yield f"{where}: is for people, but the agreement has no people"
+
+
+def _rules(document: Agreement) -> Iterator[str]:
+    rules, parties = document.rules, {party.did for party in document.parties}
+    if not rules.min_contributors:
+        yield "rules: min_contributors is 0"
+    if not 0 < rules.output_bytes <= limits.OUTPUT:
+        yield f"rules: output_bytes must be from 1 to {limits.OUTPUT}"
+    if sorted(source.rule for source in document.rule_sources) != sorted(DIRECTIONS):
+        yield "rules: every rule needs exactly one party that decided it"
+    if not parties.issuperset(source.party for source in document.rule_sources):
+        yield "rules: a rule was decided by no party"
+
+
+def _runs(document: Agreement) -> Iterator[str]:
+    runs, parties = document.runs, {party.did for party in document.parties}
+    if not runs.by or not runs.at_most or not runs.attempts:
+        yield "runs: somebody must be able to order at least one"
+    if not parties.issuperset(runs.by):
+        yield "runs: ordered by no party"
+    yield from _unique("runs: by", runs.by)
+
+
+def _attestation(document: Agreement) -> Iterator[str]:
+    for fault in attestation.lint(document.attestation):
+        yield f"attestation: {fault}"
+
+
+_CHECKS: Final[tuple[Callable[[Agreement], Iterator[str]], ...]] = (
+    _size,
+    _purpose,
+    _parties,
+    _hosts,
+    _datasets,
+    _people,
+    _algorithm,
+    _outputs,
+    _rules,
+    _runs,
+    _attestation,
+)
+
+
+def _unique(what: str, items: Iterable[object]) -> Iterator[str]:
+    listed = list(items)
+    if len(set(listed)) < len(listed):
+        yield f"{what}: something stands there twice"
+
+
+def _identity(who: str, did: bytes, raw: bytes) -> Iterator[str]:
+    try:
+        own = identity.open_identity(raw).did == did
+    except Refused as error:
+        yield f"{who}: {error}"
+        return
+    if not own:
+        yield f"{who}: the identity is another one's"
+
+
+def _participants(document: Agreement) -> Iterator[Participant]:
+    """The parties whose identity can be opened; the others are reported by `_identity`."""
+    for party in document.parties:
+        try:
+            yield identity.open_identity(party.identity)
+        except Refused:
+            continue

@@ -1,0 +1,45 @@
+"""What may happen to a machine. Frozen values, one union; nothing here acts."""
+
+from dataclasses import dataclass
+
+from protocol.kinds.host import Verdict
+from protocol.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A record passed the gate and is in the journal (one's own records too)."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time passed; `now` of handle() says how far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appraised:
+    """The answer to a Challenge: this node's own verdict, ready to publish."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatHeard:
+    """A verified heartbeat of the enclave that holds `term`."""
+
+    term: int
+    enclave: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StopHeard:
+    """A verified stop token of a person (raw); `stop` is its id, `consent` what it ends."""
+
+    stop: bytes
+    consent: bytes
+    raw: bytes
+
+
+Event = Received | Ticked | Appraised | HeartbeatHeard | StopHeard

@@ -1,0 +1,178 @@
+"""Runs: order, summons, statements, the run record and what leaves (docs/protocol.md section 8)."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from protocol import limits
+from protocol.kinds.agreement import Rules
+from protocol.shape import Count, Hash, Key, Max, Name, Text, Time
+
+Raw = Annotated[bytes, Max(limits.RECORD)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A party orders a run (kind `order`): entry point and parameters as JSON text."""
+
+    entry: Name
+    parameters: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summons:
+    """The enclave asks every party for a statement (kind `summons`, by the enclave)."""
+
+    number: Count
+    term: Count
+    order: Hash
+    nonce: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A party's answer and promise (kind `statement`).
+
+    `stops` are raw `stop` tokens that it holds; `suspended` whether a suspension is in force in its
+    view; `attempts` how many terms it saw start this number; `accepted` the raw run record of an
+    earlier term it voted for in this number. Its signer never again answers a lower term.
+    """
+
+    number: Count
+    term: Count
+    nonce: Hash
+    stops: tuple[Raw, ...]
+    suspended: bool
+    attempts: Count
+    accepted: Raw | None = None
+    at: Time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The enclave passed all checks and starts the algorithm (kind `started`, by the enclave).
+
+    `organizations` and `people` count the shares opened, `consents` the consents checked,
+    `signatures` the parties' signatures on the agreement, `digests` the digests compared.
+    """
+
+    number: Count
+    term: Count
+    shares: Count
+    organizations: Count
+    people: Count
+    consents: Count
+    signatures: Count
+    digests: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputDigest:
+    """What would leave to whom, as a salted commitment: see `output_digest`.
+
+    `to` is the recipient's did. What goes to people, each the own part, stands here once: `to` is
+    the agreement, `digest` the one over all sorted digests, `size` the sum.
+    """
+
+    name: Name
+    to: Hash
+    digest: Hash
+    size: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateCheck:
+    """One step of the gate: its rule, who set it, what was measured, and whether it passed."""
+
+    rule: Name
+    set_by: Key | None = None
+    limit: Count
+    measured: Count
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The run record (kind `run`, by the enclave): proof of everything but the output.
+
+    `statements`, `stops` (all that were honoured) and `shares` (of organizations) are ids. `inputs`
+    is a digest over ids and stream digests of all shares, people's too, `consents` one over the ids
+    of the consents. `leaves` is the Merkle root over the sorted person leaves (HMAC of each
+    contributing person's receipt secret), `leaf_count` their number; `lineage` is the digest of the
+    sealed lineage blob (contributor tags of all released runs); `bundle` etc. the digests that ran;
+    `outcome` ends the number; `refusal_code` says why it is held or refused.
+
+    `adopts` names the run record of an earlier term that this one repeats: same order, inputs and
+    output digests, computed again, said again by the enclave of the newer term.
+    """
+
+    number: Count
+    term: Count
+    order: Hash
+    entry: Name
+    parameters: Text
+    appointment: Hash
+    statements: tuple[Hash, ...]
+    stops: tuple[Hash, ...]
+    shares: tuple[Hash, ...]
+    inputs: Hash
+    consents: Hash
+    leaves: Hash
+    leaf_count: Count
+    bundle: Hash
+    environment: Hash
+    evidence: Hash
+    technology: Name
+    rules: Rules
+    gate: tuple[GateCheck, ...]
+    outputs: tuple[OutputDigest, ...]
+    rows: Count
+    contributors: Count
+    lineage: Hash | None = None
+    outcome: Literal["released", "held", "refused", "failed"]
+    refusal_code: Name | None = None
+    refusal_detail: Text | None = None
+    adopts: Hash | None = None
+    at: Time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCertificate:
+    """A run record and the q votes for its id: what lets outputs leave."""
+
+    run: Raw
+    votes: tuple[Raw, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One sealed output on its way (never a record): HPKE-sealed to the recipient's key.
+
+    `to` is a party's did or a person's key; `kind` says which, so that the node knows the way;
+    `gateway` is set for people.
+    """
+
+    run: Hash
+    number: Count
+    name: Name
+    to: Key
+    person: bool
+    gateway: Key | None = None
+    sealed: Annotated[bytes, Max(limits.OUTPUT + 4096)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedOutput:
+    """The plain text inside a Delivery: the output's canonical JSON and the salt of its digest."""
+
+    run: Hash
+    name: Name
+    salt: Hash
+    json: Annotated[bytes, Max(limits.OUTPUT)]
+
+
+def output_digest(salt: bytes, json: bytes) -> bytes:
+    """The commitment to an output that stands in its run record: the salt hides what could be
+    guessed.
+    """
+    return hashlib.sha256(salt + json).digest()

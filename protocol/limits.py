@@ -1,0 +1,82 @@
+"""Every bound of the protocol: one constant, one sentence why. Sizes are bytes, times seconds."""
+
+from typing import Final
+
+RECORD: Final = 64 * 1024
+"""A record is governance, not data; 64 KiB keeps gossip and memory small."""
+
+DOCUMENT: Final = 48 * 1024
+"""An agreement or charter travels inside a record beside signatures."""
+
+DEPTH: Final = 12
+"""Nesting deeper than any document of ours has; stops stack attacks on parsers."""
+
+TEXT: Final = 8 * 1024
+"""The longest free text (a purpose, a reason) in a record."""
+
+NAME: Final = 128
+"""Names, codes and other short texts."""
+
+ITEMS: Final = 1024
+"""Elements of one list in a document."""
+
+SALT: Final = 16
+"""Random bytes before each body, so that the digest in the header hides a guessable body."""
+
+CLOCK_SKEW: Final = 300
+"""How far in the future a record may be dated before it is refused."""
+
+FRAME: Final = 1024 * 1024 + 64 * 1024
+"""One frame on a stream: a sealed chunk of 1 MiB and its envelope."""
+
+CHUNK: Final = 1024 * 1024
+"""Plain bytes of one sealed chunk; the loss on a cut-off stream is at most one chunk."""
+
+SEGMENT_CHUNKS: Final = 2**18
+"""Chunks under one segment salt; far below the bound of AES-GCM for one key."""
+
+SHARE: Final = 1024 * 1024 * 1024 * 1024
+"""A share of 1 TiB; more is split into several datasets."""
+
+BLOB: Final = 16 * 1024 * 1024
+"""A bundle, contract, schema or notice; larger things are data and belong into shares."""
+
+EVIDENCE: Final = 256 * 1024
+"""One evidence bundle with endorsements and collateral."""
+
+EVIDENCE_AGE: Final = 30 * 24 * 3600
+"""How long an agreement may let a verdict on evidence stand before it is asked for again."""
+
+PARAMETERS: Final = 64 * 1024
+"""JSON parameters of a run."""
+
+OUTPUT: Final = 16 * 1024 * 1024
+"""JSON that an algorithm may return before the gate looks at it."""
+
+PUSH: Final = 512
+"""Records in one push or sync batch."""
+
+PARTIES: Final = 64
+"""Organizations in one agreement; a quorum of more needs other protocols."""
+
+NEGOTIATION: Final = 128
+"""Records of one key in one negotiation: bounds memory against a member who never stops."""
+
+FEED: Final = 65_536
+"""Records of one key in one topic: what a machine keeps grows with records, so this bounds it."""
+
+FEED_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of all records of one key in one topic: a member who never stops fills no disk."""
+
+CANDIDACIES: Final = 512
+"""Offers of one host in one agreement, one per boot of its enclave: every voter answers each with
+a challenge and a verdict."""
+
+NEGOTIATIONS: Final = 256
+"""Negotiations without a proposal that peers may have opened here: to open one costs nothing."""
+
+AUDIT: Final = 256 * 1024 * 1024
+"""One audit file: all records of an agreement's life, its evidence and its leaves."""
+
+AUDIT_ITEMS: Final = 2_000_000
+"""CBOR items in one audit file: bounds the memory that a hostile file can make us use."""

@@ -1,0 +1,1 @@
+"""Machines: pure values that handle events and return effects."""

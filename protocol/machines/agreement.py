@@ -1,0 +1,297 @@
+"""One agreement in force: who may write into its topic, its election, its shares, its runs."""
+
+from dataclasses import dataclass, field
+
+from protocol import kinds, topic
+from protocol.decision import check_vote
+from protocol.effects import Appoint, Effect, Publish, Rewrap
+from protocol.errors import Refused
+from protocol.events import Appraised, Event, HeartbeatHeard, Received, StopHeard, Ticked
+from protocol.identity import Participant, open_identity
+from protocol.kinds.agreement import Agreement
+from protocol.kinds.common import Refusal
+from protocol.kinds.host import Verdict
+from protocol.kinds.run import Run, Started, Summons
+from protocol.kinds.share import Receipt, Share, ShareHeader
+from protocol.kinds.share import Rewrap as RewrapDocument
+from protocol.machines.election import Election, voting_rule
+from protocol.machines.runs import Runs
+from protocol.record import Record
+from protocol.shape import decode
+from protocol.topic import Opening
+
+PARTY_KINDS = frozenset({"vote", "verdict", "lapse", "share", "rewrap", "order", "statement"}) | {
+    "suspension", "resumption", "refusal",
+}  # fmt: skip
+HOST_KINDS = frozenset({"candidacy", "refusal"})
+ENCLAVE_KINDS = frozenset({"receipt", "summons", "started", "run"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Self:
+    """Who looks at the agreement: did, id of the own identity record. Hosts and parties alike."""
+
+    did: bytes
+    identity: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptShare:
+    """A party's share: its record, header, and the receipt of the enclave that verified it."""
+
+    record: Record
+    share: Share
+    header: ShareHeader
+    receipt: Receipt | None
+
+
+@dataclass(slots=True)
+class Collaboration:
+    """The machine of an agreement's topic. Order of arrival never changes its state."""
+
+    opening: Opening
+    me: Self
+    parties: dict[bytes, Participant] = field(init=False)
+    candidates: dict[bytes, Participant] = field(init=False)
+    election: Election = field(init=False)
+    runs: Runs = field(init=False)
+    shares: dict[bytes, tuple[Record, Share, ShareHeader]] = field(default_factory=dict)
+    receipts: dict[bytes, Receipt] = field(default_factory=dict)
+    rewraps: dict[bytes, list[Record]] = field(default_factory=dict)
+    refusals: list[tuple[Record, Refusal]] = field(default_factory=list)
+    _receipted: dict[bytes, tuple[int, bytes]] = field(default_factory=dict, init=False)
+    _wrapped: dict[bytes, set[bytes]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Read parties and candidates. Raises Refused (identity.*, agreement.document)."""
+        document = self.document
+        keys = topic.party_keys(document)
+        self.parties = {p.did: open_identity(p.identity) for p in document.parties}
+        self.candidates = {c.did: open_identity(c.identity) for c in document.hosts.candidates}
+        for did, candidate in self.candidates.items():
+            if candidate.did != did:
+                # Else whoever names a host could pass off keys of its own as another's.
+                raise Refused(
+                    "agreement.document", f"the identity of {candidate.name} is another's"
+                )
+        rule = voting_rule(keys)
+        self.election = Election(self.id, document, rule)
+        self.runs = Runs(document, self.election, rule)
+
+    @property
+    def id(self) -> bytes:
+        """The agreement's id and topic."""
+        return self.opening.topic
+
+    @property
+    def document(self) -> Agreement:
+        """The signed document."""
+        if not isinstance(self.opening.document, Agreement):
+            raise Refused("topic.opening", "not an agreement")
+        return self.opening.document
+
+    def audience(self) -> dict[bytes, Participant]:
+        """Who sees every record of this topic: parties and candidate hosts."""
+        return {**self.candidates, **self.parties}
+
+    def ended(self, now: int) -> bool:
+        """Whether the agreed duration is over."""
+        return now >= self.document.start + self.document.purpose.duration
+
+    def candidacy_of(self, did: bytes) -> bytes | None:
+        """The newest candidacy of a host."""
+        return self.election.latest().get(did)
+
+    def current_shares(self) -> dict[tuple[str, bytes], KeptShare]:
+        """(dataset, owner) -> the owner's newest share."""
+        newest: dict[tuple[str, bytes], KeptShare] = {}
+        for record, share, header in self.shares.values():
+            place = (header.dataset, header.owner)
+            known = newest.get(place)
+            if known is None or record.seq > known.record.seq:
+                receipt = self.receipts.get(record.id)
+                newest[place] = KeptShare(
+                    record=record, share=share, header=header, receipt=receipt
+                )
+        return newest
+
+    # --- the gate ---------------------------------------------------------------------------
+
+    def authorise(self, record: Record) -> None:
+        """Who may publish what here. Raises Refused (record.author, record.policy, ...)."""
+        if record.author == record.key:
+            self._authorise_enclave(record)
+            return
+        party, host = self.parties.get(record.author), self.candidates.get(record.author)
+        participant = party or host
+        # One key only: of two feeds by one author nobody could say which word was the last.
+        if participant is None or record.key != participant.vote_key:
+            raise Refused("record.author")
+        allowed = (PARTY_KINDS if party else frozenset()) | (HOST_KINDS if host else frozenset())
+        if record.kind not in allowed:
+            raise Refused("record.policy", f"{participant.name} may not publish {record.kind}")
+        self._authorise_content(record, participant)
+
+    def _authorise_content(self, record: Record, participant: Participant) -> None:
+        match record.kind:
+            case "vote":
+                self._authorise_vote(record)
+            case "candidacy":
+                self.election.check_candidacy(record.author)
+            case "share":
+                self._authorise_share(record)
+            case "rewrap":
+                known = self.shares.get(kinds.read(RewrapDocument, record).share)
+                if known is None or known[0].author != record.author:
+                    raise Refused("share.binding", "only the owner wraps the key of a share again")
+            case "order" if record.author not in self.document.runs.by:
+                raise Refused("run.order", f"{participant.name} is not named in runs.by")
+            case _:
+                return
+
+    def _authorise_enclave(self, record: Record) -> None:
+        known = {c.enclave.signing for _, c in self.election.candidacies.values()}
+        if record.key not in known:
+            raise Refused("record.author", "no candidacy names this enclave")
+        if record.kind not in ENCLAVE_KINDS:
+            raise Refused("record.policy", f"an enclave may not publish {record.kind}")
+        match record.kind:
+            case "receipt" if not self._was_elected(record.key):
+                raise Refused("election.certificate", "an enclave that holds no term")
+            case "summons":
+                self._authorise_term(record, kinds.read(Summons, record).term)
+            case "started":
+                self._authorise_term(record, kinds.read(Started, record).term)
+            case "run":
+                self._authorise_term(record, kinds.read(Run, record).term)
+            case _:
+                return
+
+    def _authorise_term(self, record: Record, term: int) -> None:
+        """An old host is fenced: only the enclave elected for a term speaks in it."""
+        elected = self.election.elected(term)
+        if elected is None or elected.candidacy.enclave.signing != record.key:
+            raise Refused("election.certificate", f"term {term}")
+
+    def _was_elected(self, key: bytes) -> bool:
+        found = (self.election.elected(term) for term in self.election.ballots)
+        return any(one is not None and one.candidacy.enclave.signing == key for one in found)
+
+    def _authorise_vote(self, record: Record) -> None:
+        text = str((record.body or {}).get("slot"))
+        vote = check_vote(record, self.election.rule, text)
+        if text.startswith("host/"):
+            self.election.check_vote(vote)
+        else:
+            self.runs.check_run_vote(vote)
+
+    def _authorise_share(self, record: Record) -> None:
+        header = decode(ShareHeader, kinds.read(Share, record).header)
+        if header.agreement != self.id or header.owner != record.author:
+            raise Refused("share.binding")
+        dataset = next((d for d in self.document.datasets if d.id == header.dataset), None)
+        if dataset is None or header.owner not in {source.did for source in dataset.sources}:
+            raise Refused("share.provider", header.dataset)
+
+    # --- the machine ------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take an event; return what cannot wait. All else is asked for by `duties`."""
+        match event:
+            case Received(record):
+                self._take(record)
+            case HeartbeatHeard(term, enclave):
+                self.election.hear(term, enclave, now)
+            case StopHeard(stop, _, raw):
+                self.runs.hear_stop(stop, raw)
+            case Appraised(verdict):
+                return self._say(verdict)
+            case Ticked():
+                return []
+        return []
+
+    def _say(self, verdict: Verdict) -> list[Effect]:
+        """Publish an own verdict, unless it says again what was said: idle nodes write nothing."""
+        place = (verdict.term, verdict.candidacy)
+        said = self.election.verdicts.get(place, {}).get(self.me.did)
+        if said is not None and (said.eligible, said.reasons) == (
+            verdict.eligible,
+            verdict.reasons,
+        ):
+            return []
+        return [Publish("verdict", verdict)]
+
+    def duties(self, now: float, wall: int) -> list[Effect]:
+        """What this participant owes now; asked again until it is seen to be done."""
+        if self.ended(wall):
+            return []
+        me = self.me
+        owed = self.election.duties(me.did, me.identity, now)
+        owed += self.runs.party_duties(me.did, me.identity, wall)
+        owed += self._owner_duties()
+        return owed + self._host_duties(now)
+
+    def _owner_duties(self) -> list[Effect]:
+        """Wrap own shares to an elected enclave that had no wrap when they were sealed."""
+        elected = self.election.elected()
+        if elected is None or self.me.did not in self.parties:
+            return []
+        verdict = self.election.verdicts.get((elected.term, elected.appointment.candidacy), {})
+        mine = verdict.get(self.me.did)
+        if mine is None or not mine.eligible:
+            return []
+        enclave = elected.appointment.enclave
+        return [
+            Rewrap(kept.record.id, elected.appointment.candidacy)
+            for (_, owner), kept in self.current_shares().items()
+            if owner == self.me.did and enclave not in self.wrapped_to(kept.record.id)
+        ]
+
+    def wrapped_to(self, share: bytes) -> set[bytes]:
+        """The enclaves that can open a party's share."""
+        return set(self._wrapped[share])
+
+    def rewrap_records(self, share: bytes) -> list[Record]:
+        """The owner's later wraps of a share's key, as signed records."""
+        return self.rewraps.get(share, [])
+
+    def _host_duties(self, now: float) -> list[Effect]:
+        elected = self.election.elected()
+        if elected is None or elected.appointment.host != self.me.did:
+            return []
+        certificate = self.election.certificate(elected.term)
+        if certificate is None:
+            return []
+        owed: list[Effect] = [Appoint(certificate)]
+        return owed + self.runs.host_duties(self.candidacy_of(self.me.did), now)
+
+    def _take(self, record: Record) -> None:
+        match record.kind:
+            case "candidacy" | "verdict" | "lapse":
+                self.election.take(record)
+            case "vote":
+                text = str((record.body or {}).get("slot"))
+                owner = self.election if text.startswith("host/") else self.runs
+                owner.take(record)
+            case "share":
+                share = kinds.read(Share, record)
+                self.shares[record.id] = (record, share, decode(ShareHeader, share.header))
+                self._wrapped[record.id] = {wrap.enclave for wrap in share.wraps}
+            case "receipt":
+                self._take_receipt(record)
+            case "rewrap":
+                rewrap = kinds.read(RewrapDocument, record)
+                self.rewraps.setdefault(rewrap.share, []).append(record)
+                self._wrapped[rewrap.share] |= {wrap.enclave for wrap in rewrap.wraps}
+            case "refusal":
+                self.refusals.append((record, kinds.read(Refusal, record)))
+            case _:
+                self.runs.take(record)
+
+    def _take_receipt(self, record: Record) -> None:
+        """Keep the last word on a share; the enclaves of several terms speak in several feeds."""
+        receipt = kinds.read(Receipt, record)
+        said = (record.at, record.id)
+        if said > self._receipted.get(receipt.share, (0, b"")):
+            self._receipted[receipt.share] = said
+            self.receipts[receipt.share] = receipt

@@ -1,0 +1,1 @@
+"""Sealing: key wraps and sealed streams."""

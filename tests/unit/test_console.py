@@ -1,0 +1,121 @@
+"""The console's door: one-time token, session cookie, Host, Origin, Sec-Fetch-Site, and CSP."""
+
+from typing import Any
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+
+from node.console.door import COOKIE, Door
+
+PORT = 8123
+HOST = f"127.0.0.1:{PORT}"
+
+
+async def _inside(scope: Any, receive: Any, send: Any) -> None:
+    await PlainTextResponse("inside")(scope, receive, send)
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door(_inside, PORT)
+
+
+async def _get(door: Door, path: str = "/", method: str = "GET", **headers: str) -> httpx.Response:
+    sent = {"host": HOST, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    transport = httpx.ASGITransport(app=door)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
+        return await client.request(method, path, headers=sent)
+
+
+async def _session(door: Door) -> str:
+    answer = await _get(door, f"/?t={door.token}")
+    assert answer.status_code == 303
+    return f"{COOKIE}={answer.cookies[COOKIE]}"
+
+
+async def test_the_link_opens_a_session(door: Door):
+    cookie = await _session(door)
+    answer = await _get(door, cookie=cookie)
+    assert (answer.status_code, answer.text) == (200, "inside")
+
+
+async def test_the_cookie_is_for_this_site_only(door: Door):
+    answer = await _get(door, f"/?t={door.token}")
+    said = answer.headers["set-cookie"].lower()
+    assert "samesite=strict" in said
+    assert "httponly" in said
+    assert answer.headers["location"] == "/"
+
+
+async def test_the_link_works_once(door: Door):
+    link = f"/?t={door.token}"
+    assert (await _get(door, link)).status_code == 303
+    assert (await _get(door, link)).status_code == 403
+
+
+@pytest.mark.parametrize("token", ["", "x", "None"])
+async def test_a_wrong_token_stays_outside(door: Door, token: str):
+    assert (await _get(door, f"/?t={token}")).status_code == 403
+    assert (await _get(door, f"/?t={door.token}")).status_code == 303  # and does not use it up
+
+
+async def test_a_used_token_is_no_password(door: Door):
+    await _session(door)
+    assert (await _get(door, "/?t=None")).status_code == 403
+
+
+@pytest.mark.parametrize("cookie", ["", "village=", "village=x", "other=1", "village", "=;;,"])
+async def test_no_session_no_page(door: Door, cookie: str):
+    assert (await _get(door, cookie=cookie)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", f"evil.example:{PORT}", "127.0.0.1", "127.0.0.1:80", f"[::1]:{PORT}", ""],
+)
+async def test_another_name_is_dns_rebinding(door: Door, host: str):
+    cookie = await _session(door)
+    assert (await _get(door, cookie=cookie, host=host)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", f"https://{HOST}", "http://127.0.0.1:1", ""]
+)
+async def test_another_origin_is_refused(door: Door, origin: str):
+    cookie = await _session(door)
+    assert (await _get(door, cookie=cookie, origin=origin)).status_code == 403
+
+
+async def test_own_origin_is_let_in(door: Door):
+    cookie = await _session(door)
+    assert (await _get(door, cookie=cookie, origin=f"http://{HOST}")).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "nonsense"])
+async def test_a_request_that_another_site_began_is_refused(door: Door, site: str):
+    cookie = await _session(door)
+    assert (await _get(door, cookie=cookie, sec_fetch_site=site)).status_code == 403
+
+
+async def test_another_site_cannot_use_up_the_link(door: Door):
+    link = f"/?t={door.token}"
+    assert (await _get(door, link, sec_fetch_site="cross-site")).status_code == 403
+    assert (await _get(door, link, sec_fetch_site="none")).status_code == 303
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_the_console_only_looks(door: Door, method: str):
+    cookie = await _session(door)
+    assert (await _get(door, method=method, cookie=cookie)).status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/", "/?t=wrong"])
+async def test_every_answer_keeps_the_browser_strict(door: Door, path: str):
+    headers = (await _get(door, path)).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"

@@ -1,0 +1,212 @@
+"""The enclave's configuration, its private memory, its data contracts, its command line."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from enclave_host import config, main, private
+from enclave_host.config import ConfigError
+from enclave_host.contract import read_contract
+from enclave_host.private import NotPrivate, Room
+from protocol.errors import Refused
+from tests.enclave_drive import SHM
+from tests.enclave_rig import PROJECT
+from tests.enclave_vitals import CONTRACT
+
+GOOD = """\
+[enclave]
+socket = "run/enclave.sock"
+technology = "simulated"
+environments = ["environment"]
+
+[limits]
+data = "1 GiB"
+wall = 30
+"""
+
+
+def load(tmp_path, text):
+    (tmp_path / "environment").mkdir(exist_ok=True)
+    file = tmp_path / "enclave.toml"
+    file.write_text(text)
+    return config.load(file)
+
+
+def test_paths_are_relative_to_the_file_or_to_the_state(tmp_path):
+    found = load(tmp_path, GOOD)
+    assert found.socket == tmp_path / "run/enclave.sock"
+    assert (found.data, found.limits.wall, found.tier) == (2**30, 30.0, None)
+    state = tmp_path / "state"
+    (state / "environment").mkdir(parents=True)
+    assert config.load(tmp_path / "enclave.toml", state).environments == (state / "environment",)
+    assert config.load(tmp_path / "enclave.toml", state).room != found.room
+
+
+def test_every_error_comes_at_once_with_its_line(tmp_path):
+    text = GOOD.replace("simulated", "sgx").replace('"1 GiB"', '"lots"').replace("30", "0")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text + "disk = 1\n[more]\n")
+    lines = str(caught.value).splitlines()
+    assert [line.partition(" ")[0] for line in lines] == [
+        "enclave.toml:3:", "enclave.toml:7:", "enclave.toml:8:", "enclave.toml:9:",
+        "enclave.toml:10:",
+    ]  # fmt: skip
+    assert ["technology" in lines[0], "data" in lines[1], "more" in lines[4]] == [True] * 3
+
+
+@pytest.mark.parametrize("text", ["", "[enclave", "enclave = 1", "\udcff"])
+def test_what_is_no_configuration_is_refused(tmp_path, text):
+    file = tmp_path / "enclave.toml"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ConfigError):
+        config.load(file)
+
+
+def test_the_configurations_of_the_demo_are_sound(tmp_path):
+    (tmp_path / "environments/scientific").mkdir(parents=True)
+    demo = PROJECT / "configs/demo"
+    first, second = (config.load(demo / f"enclave-host-{n}.toml", tmp_path) for n in (1, 2))
+    assert first.technology == "simulated"
+    assert (first.socket != second.socket, first.room != second.room) == (True, True)
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def room():
+    found = Room.open(SHM / f"village-test-config-{os.getpid()}", 1000)
+    yield found
+    found.close()
+
+
+def test_open_data_does_not_go_to_a_disk():
+    with pytest.raises(NotPrivate, match="not in memory"):
+        Room.open(Path("/usr/village-test"), 1000)
+
+
+def test_a_room_that_somebody_else_prepared_is_refused(tmp_path):
+    link = SHM / f"village-test-link-{os.getpid()}"
+    link.symlink_to(tmp_path)
+    try:
+        with pytest.raises(NotPrivate, match="belongs to somebody else"):
+            Room.open(link, 1000)
+    finally:
+        link.unlink()
+
+
+def test_a_spool_is_bounded_and_wiped(room):
+    spool = room.spool()
+    spool.write(b"x" * 900)
+    with pytest.raises(Refused, match=r"enclave\.full"):
+        spool.write(b"x" * 101)
+    with spool.path.open("rb") as still_open:
+        spool.wipe()
+        assert still_open.read() == bytes(900)  # overwritten, not only unlinked
+    assert (room.used, spool.path.exists()) == (0, False)
+    spool.wipe()
+    assert room.used == 0
+
+
+def test_a_stage_is_wiped(room):
+    with room.stage() as stage:
+        (stage / "deep").mkdir()
+        (stage / "deep/row").write_bytes(b"row")
+    assert not stage.exists()
+
+
+def test_what_a_killed_enclave_left_is_wiped(room):
+    (room.path / "left").write_bytes(b"row")
+    again = Room.open(room.path, 1000)
+    assert list(again.path.iterdir()) == []
+
+
+def test_wiping_leaves_links_alone(room, tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"mine")
+    (room.path / "link").symlink_to(outside)
+    private.wipe(room.path)
+    assert outside.read_bytes() == b"mine"
+
+
+# --- data contracts ------------------------------------------------------------------------------
+
+
+def changed(**column):
+    document = yaml.safe_load(CONTRACT)
+    document["schema"][0]["properties"][2] |= column
+    return yaml.safe_dump(document).encode()
+
+
+def test_a_contract_says_columns_and_rows():
+    found = read_contract(CONTRACT, "person")
+    assert [column.name for column in found.columns] == ["person", "site", "value"]
+    assert found.rows == (1, 1000)
+    person = found.columns[0]
+    assert (person.required, person.unique, person.max_length) == (True, True, 64)
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        b"",
+        b"\xff",
+        b"[" * 2000,
+        b"kind: DataContract",
+        CONTRACT.replace(b"v3.0.2", b"v2.2.2"),
+        CONTRACT.replace(b"rowCount", b"freshness"),
+        changed(logicalType="array"),
+        changed(logicalTypeOptions={"maxLength": 3}),
+        changed(quality=[{"rule": "custom"}]),
+        changed(name="site"),
+        b"a: &a [1]\nb: *a\n",
+    ],
+)
+def test_what_the_datacage_does_not_check_is_refused(blob):
+    with pytest.raises(Refused) as caught:
+        read_contract(blob, "person")
+    assert caught.value.code == "agreement.document"
+
+
+def test_the_person_column_is_a_required_text():
+    for person in ("value", "nobody"):
+        with pytest.raises(Refused):
+            read_contract(CONTRACT, person)
+
+
+def test_an_alias_bomb_is_refused_at_once():
+    bomb = "a0: &a0 [x, x]\n" + "".join(
+        f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)
+    )
+    before = time.monotonic()
+    with pytest.raises(Refused):
+        read_contract(bomb.encode(), "person")
+    assert time.monotonic() - before < 1
+
+
+# --- command line --------------------------------------------------------------------------------
+
+
+def test_measure_and_version_print_one_line(capsys):
+    assert main.main(["measure"]) == 0
+    assert len(capsys.readouterr().out.split()[1]) == 64
+    assert main.main(["version"]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_a_bad_configuration_is_a_usage_error(tmp_path, capsys):
+    file = tmp_path / "enclave.toml"
+    file.write_text("[enclave]\n")
+    assert main.main(["run", "--config", str(file)]) == 2
+    assert "enclave.socket" in capsys.readouterr().err
+
+
+def test_doctor_says_what_holds(capsys):
+    code = main.main(["doctor", "--json"])
+    tiers = {one["tier"]: one["holds"] for one in json.loads(capsys.readouterr().out)}
+    assert set(tiers) == {"A", "B", "C"}
+    assert code == (0 if any(tiers.values()) else 1)

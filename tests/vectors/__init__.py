@@ -1,0 +1,1 @@
+"""Language-neutral test vectors; README.md describes the format."""

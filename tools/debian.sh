@@ -1,0 +1,29 @@
+#!/bin/sh
+# Installs the Debian packages that are missing here: nothing when none is. Needs root or sudo then.
+set -eu
+
+missing=""
+python=/usr/bin/python3.11
+test -x "$python" || missing="$missing python3.11"
+test -x "$python" && "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+command -v bwrap >/dev/null || missing="$missing bubblewrap"
+test -x "$python" && "$python" -c 'import ctypes; ctypes.CDLL("libseccomp.so.2")' 2>/dev/null \
+    || missing="$missing libseccomp2"
+test -n "$missing" || exit 0
+
+as_root=""
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || {
+        echo "setup: Debian packages are missing:$missing. Install them, or run as root or with sudo." >&2
+        exit 1
+    }
+    as_root=sudo
+fi
+echo "setup: installing Debian packages:$missing"
+$as_root apt-get update -qq
+# shellcheck disable=SC2086  # a list of names
+$as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null || {
+    echo "setup: could not install them. Village runs algorithms with the Python 3.11 of Debian 12." >&2
+    exit 1
+}

@@ -3,7 +3,6 @@
 Run as `python -m bench.daemon [--quick] [--json FILE]`. Each round starts fresh processes.
 """
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -40,12 +39,14 @@ def one_round(folder: Path) -> tuple[float, float]:
     subprocess.run([*VILLAGE, "node", "init", "--config", config], check=True, capture_output=True)
     started = time.monotonic()
     daemon = subprocess.Popen(
-        [*VILLAGE, "node", "run", "--config", config], stderr=subprocess.PIPE, text=True
+        [*VILLAGE, "node", "run", "--config", config],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
-        for line in daemon.stderr or ():
-            if json.loads(line).get("event") == "ready":
-                break
+        if daemon.stdout is None or '"ready"' not in daemon.stdout.readline():
+            raise RuntimeError("the daemon did not get ready")
         ready = time.monotonic() - started
         time.sleep(IDLE)
         return ready, resident(daemon.pid)

@@ -68,20 +68,26 @@ class Finding:
 
 
 def compute(task: Task) -> Finding:
-    """Combine, run, gate. Raises only what is not the run's fault (such as a broken sandbox)."""
+    """Combine, look at the people, run, gate.
+
+    Raises only what is not the run's fault (such as a broken sandbox).
+    """
     try:
         combined = _combine(task)
     except Refused as refused:
         return Finding(0, {}, failed=refused)
     people = _people(task, combined)
     rows = sum(len(one.persons) for one in combined.values())
+    entry = next(one for one in task.bundle.manifest.entries if one.name == task.entry)
+    gate = Gate(task.parties, task.models, entry.outputs, people, rows)
+    stopped = gate.judge_people(task.lineage)
+    if stopped is not None:
+        return Finding(rows, people, tuple(gate.checks), stopped=stopped)
     try:
         raw = _run(task, {name: one.table for name, one in combined.items()})
     except Refused as refused:
         return Finding(rows, people, failed=refused)
-    entry = next(one for one in task.bundle.manifest.entries if one.name == task.entry)
-    gate = Gate(task.parties, task.models, entry.outputs, people, rows)
-    verdict = gate.judge(raw, task.lineage)
+    verdict = gate.judge(raw)
     checks = tuple(gate.checks)
     if isinstance(verdict, Stopped):
         return Finding(rows, people, checks, stopped=verdict)
@@ -204,7 +210,7 @@ def _parts(
                     to=person.key,
                     person=True,
                     gateway=person.consent.body.gateway,
-                    sealing=person.consent.body.sealing,
+                    sealing=person.sealing,
                     salt=outputs.salt(task.salts, name, person.key),
                     json=mine[0] if len(mine) == 1 else b"[" + b",".join(mine) + b"]",
                 )

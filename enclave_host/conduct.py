@@ -222,6 +222,8 @@ class Conduct:
         if attempt is None or attempt.plan is None or attempt.asked != asked:
             raise Refused("enclave.sequence", "another attempt began meanwhile")
         plan, tenure = attempt.plan, session.in_office()
+        if tenure.term != asked.term:
+            raise Refused("term.fenced", f"term {asked.term} ended while the run was computed")
         sealed = self._seal_lineage(attempt, plan, tenure, finding)
         run = build(self._facts(attempt, plan, tenure), finding, sealed)
         if plan.adopted is not None and not matches(run, plan.adopted[1]):
@@ -293,6 +295,15 @@ class Conduct:
             result.deliveries = tuple(one.seal(record.id, run.number) for one in result.leaving)
             result.leaving = ()
         return result.deliveries
+
+    def leave_office(self) -> None:
+        """Wipe what a run loaded in a term that is over. What is being computed ends by itself."""
+        attempt, tenure = self.attempt, self.session.tenure
+        if attempt is None or attempt.computing:
+            return
+        if tenure is None or tenure.term != attempt.asked.term:
+            attempt.plan = None
+            self._wipe(attempt)
 
     def _forget(self) -> None:
         if self.attempt is not None:

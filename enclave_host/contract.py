@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml
 
+from protocol import limits
 from protocol.errors import Refused
 
 TYPES: Final = frozenset({"string", "integer", "number", "boolean"})
@@ -64,6 +65,8 @@ def read_contract(blob: bytes, person: str) -> Contract:
 
     Raises Refused (agreement.document).
     """
+    if len(blob) > limits.CONTRACT:
+        raise Refused("agreement.document", f"a data contract has {len(blob)} bytes")
     try:
         document = yaml.load(blob.decode(), Loader=_Loader)  # noqa: S506 a SafeLoader
         contract = _contract(document)

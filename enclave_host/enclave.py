@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from nacl.signing import SigningKey
 
-from enclave_host import attest, environment, measure
+from enclave_host import attest, environment, measure, outputs
 from enclave_host.attest import Attester
 from enclave_host.computation import compute
 from enclave_host.conduct import Conduct
@@ -99,12 +99,16 @@ class Enclave:
             if request.host not in session.parties.hosts:
                 raise Refused("host.candidate")
             bundle = attest.bundle(self.attester, binding)
-            session.evidence = hashlib.sha256(bundle).digest()
+            # What a run record names must be kept by somebody who judged it: a voter.
+            if request.requester in session.parties.members:
+                session.evidence = hashlib.sha256(bundle).digest()
         return wire.AttestAnswer(bundle=bundle)
 
     def join(self, request: wire.Join) -> Done:
         """Learn an agreement; again is no harm."""
         parties = read_agreement(request.opening)
+        for did in {did for output in parties.document.outputs for did in output.to}:
+            outputs.check_recipient(parties.members[did].sealing)
         with self.lock:
             if parties.id not in self.sessions:
                 if len(self.sessions) >= AGREEMENTS:
@@ -125,7 +129,11 @@ class Enclave:
     def appoint(self, request: wire.Appoint) -> Done:
         """A term of office."""
         with self.lock:
-            self._session(request.agreement).appoint(request)
+            conduct = self._conduct(request.agreement)
+            try:
+                conduct.session.appoint(request)
+            finally:
+                conduct.leave_office()
         return Done()
 
     def beat(self, request: wire.Beat) -> wire.TokenAnswer:
@@ -165,7 +173,7 @@ class Enclave:
     def stop(self, request: wire.Stops) -> Done:
         """Withdrawals."""
         with self.lock:
-            self._session(request.agreement).consents.stop(request.stops)
+            self._session(request.agreement).consents.tell(request.stops)
         return Done()
 
     def summon(self, request: wire.Summon) -> wire.Records:

@@ -1,10 +1,12 @@
 """The output gate: in a fixed order, outside the algorithm's process, and it fails closed.
 
-Output model, contributors for every recipient, small cells, quota, min_change, rounding. What
-passed is rounded and canonical; what did not is a verdict with the rule and the party that set it.
+Before the algorithm starts: contributors for every recipient, min_change. After it: output model,
+small cells, rounding, quota. So nothing that the algorithm does is seen of a run whose people are
+too few. What passed is rounded and canonical; what did not is a verdict with the rule and the party
+that set it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -44,25 +46,32 @@ class Gate:
 
     parties: Parties
     models: Mapping[str, OutputModel]
-    names: Iterable[str]
+    names: Sequence[str]
     people: Contributors
     rows: int
     checks: list[GateCheck] = field(default_factory=list)
 
-    def judge(self, raw: bytes, lineage: Lineage) -> Passed | Stopped:
-        """Look at what the algorithm returned, `raw`, beside all results released before."""
+    def judge_people(self, lineage: Lineage) -> Stopped | None:
+        """Look at whom the run rests on, beside all results released before."""
         try:
-            values = self._outputs(raw)
-            self._contributors(values)
-            self._small_cells(values)
-            passed = self._canonical(values)
-            self._quota(passed)
+            self._contributors()
         except Refused as refused:
             return Stopped("refused", refused.code, refused.detail)
         try:
             self._min_change(lineage)
         except Refused as held:
             return Stopped("held", held.code, held.detail)
+        return None
+
+    def judge(self, raw: bytes) -> Passed | Stopped:
+        """Look at what the algorithm returned, `raw`."""
+        try:
+            values = self._outputs(raw)
+            self._small_cells(values)
+            passed = self._canonical(values)
+            self._quota(passed)
+        except Refused as refused:
+            return Stopped("refused", refused.code, refused.detail)
         return passed
 
     def _outputs(self, raw: bytes) -> dict[str, Any]:
@@ -77,18 +86,20 @@ class Gate:
                 self.models[name].check(value)
         except Refused as refused:
             fault = refused
-        self._note("output_model", len(values), len(values), fault)
+        # Never how many names came: the record is open to all, and that is the algorithm's choice.
+        promised = len(set(self.names))
+        self._note("output_model", promised, 0 if fault else promised, fault)
         return values
 
-    def _contributors(self, values: Mapping[str, Any]) -> None:
+    def _contributors(self) -> None:
         """Enough people for every recipient, not counting those that it knows itself."""
         needed = self.parties.document.rules.min_contributors
         counts = [
             contributors.count_for(self.people, did)
-            for output in self._agreed(values)
+            for output in self._agreed()
             for did in output.to
         ]
-        if any(output.subject for output in self._agreed(values)):
+        if any(output.subject for output in self._agreed()):
             counts.append(contributors.count_for_subjects(self.people))
         fewest = min(counts, default=0)
         fault = None
@@ -125,7 +136,7 @@ class Gate:
         """Round to the agreed decimals; divide what goes to each person."""
         decimals = self.parties.document.rules.precision
         exact = {name: outputs.rounded(value, decimals) for name, value in values.items()}
-        agreed = {output.name: output for output in self._agreed(values)}
+        agreed = {output.name: output for output in self._agreed()}
         whole = {name: outputs.canonical(exact[name]) for name in exact if agreed[name].to}
         parts = {name: self._divide(exact[name]) for name in exact if agreed[name].subject}
         return Passed(whole, parts)
@@ -174,8 +185,8 @@ class Gate:
             fault = self._refusal("gate.min-change", "min_change", detail)
         self._note("min_change", limit, least, fault)
 
-    def _agreed(self, values: Mapping[str, Any]) -> list[Output]:
-        return [output for output in self.parties.document.outputs if output.name in values]
+    def _agreed(self) -> list[Output]:
+        return [output for output in self.parties.document.outputs if output.name in self.names]
 
     def _refusal(self, code: str, rule: str, detail: str) -> Refused:
         return Refused(code, detail, set_by=self.parties.name(self.parties.decider(rule)))

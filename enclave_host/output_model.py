@@ -18,7 +18,13 @@ CELL: Final = "x-village-cell-count"
 Path = tuple[str, ...]
 """Where a value stands: property names, "*" for any item of a list."""
 
+_NO_NAMES: Final = ("", "*")
+"""They mean something else in a Path."""
+
 _DEPTH: Final = 16
+_STEPS: Final = 10_000
+"""Places of one model, references followed: some hundred bytes can unfold to more than can be read.
+"""
 _UNDERSTOOD: Final = {
     "$schema", "$id", "$defs", "$ref", "$comment", "title", "description", "type",
     "properties", "required", "additionalProperties", "minProperties", "maxProperties",
@@ -35,6 +41,7 @@ class OutputModel:
     def __init__(self, name: str, blob: bytes) -> None:
         """Read, check and compile the schema in `blob`."""
         self.name = name
+        self._left = _STEPS
         try:
             self._schema = json.loads(blob)
         except (ValueError, RecursionError) as error:
@@ -80,8 +87,8 @@ class OutputModel:
     def _check_scalar(self, schema: dict[str, Any], path: Path) -> None:
         match schema.get("type"):
             case "string":
-                if not schema.keys() & {"maxLength", "pattern"}:
-                    raise self._open(path, "a text needs enum, pattern or maxLength")
+                if "maxLength" not in schema:  # a pattern is looked for anywhere in the text
+                    raise self._open(path, "a text needs enum or maxLength")
             case "integer" | "number":
                 self._require(schema, path, "minimum", "maximum")
             case "boolean" | "null":
@@ -95,8 +102,9 @@ class OutputModel:
 
     def _understand(self, schema: Any, path: Path) -> None:  # noqa: ANN401
         """Refuse a schema that says something whose meaning for openness is not known."""
-        if len(path) > _DEPTH or not isinstance(schema, dict):
-            raise self._open(path, "nested too deep, recursive, or true")
+        self._left -= 1
+        if len(path) > _DEPTH or self._left < 0 or not isinstance(schema, dict):
+            raise self._open(path, "nested too deep, recursive, too large, or true")
         strange = schema.keys() - _UNDERSTOOD
         if strange:
             raise self._open(path, f"keyword {min(strange)}")
@@ -107,6 +115,8 @@ class OutputModel:
         if schema.get("additionalProperties") is not False:
             raise self._open(path, "an object needs additionalProperties: false")
         for name, inner in schema.get("properties", {}).items():
+            if name in _NO_NAMES:
+                raise self._open(path, f"a property {name!r}, which hides cells below it")
             yield from self._walk(inner, (*path, name))
 
     def _resolve(self, reference: str, path: Path) -> Any:  # noqa: ANN401

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
@@ -49,12 +50,19 @@ class Leaving:
         )
 
 
+def check_recipient(sealing: bytes) -> None:
+    """Refuse (share.wrap) a sealing key that takes nothing: one would keep back a whole release."""
+    wrap.seal(b"", sealing, "output")
+
+
 def parse(raw: bytes) -> dict[str, Any]:
     """What the algorithm returned: output name -> JSON value. Raises Refused (gate.*)."""
     if len(raw) > limits.OUTPUT:
         raise Refused("gate.quota", "all outputs together")
     try:
-        value = json.loads(raw, object_pairs_hook=_once, parse_constant=_no_constant)
+        value = json.loads(
+            raw, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite
+        )
     except (ValueError, RecursionError) as error:
         raise Refused("gate.schema", "the outputs are no JSON") from error
     if not isinstance(value, dict):
@@ -63,10 +71,13 @@ def parse(raw: bytes) -> dict[str, Any]:
 
 
 def rounded(value: Any, decimals: int) -> Any:  # noqa: ANN401 (JSON)
-    """The value with every number rounded; -0 is 0."""
+    """The value with every number rounded. A number has one form: -0 and 0.0 are 0, 2.0 is 2; a
+    choice between two would be a bit that no output model bounds.
+    """
     match value:
         case float():
-            return round(value, decimals) + 0.0
+            exact = round(value, decimals)
+            return int(exact) if exact.is_integer() else exact
         case list():
             return [rounded(item, decimals) for item in value]
         case dict():
@@ -124,3 +135,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> float:
     raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    """Python reads 1e400 as infinity, which is no JSON."""
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError("a number too large")
+    return value

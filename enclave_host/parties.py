@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from protocol import consistency, decision, identity, kinds, record, topic
+from protocol import consistency, decision, kinds, record, topic
 from protocol.errors import Refused
 from protocol.identity import Participant
 from protocol.kinds.agreement import Agreement, Dataset
@@ -73,11 +73,10 @@ def read_agreement(opening: bytes) -> Parties:
     if not isinstance(document, Agreement):
         raise Refused("topic.opening", "not an agreement")
     consistency.check_document(document)
-    members = (identity.open_identity(party.identity) for party in document.parties)
-    hosts = (identity.open_identity(host.identity) for host in document.hosts.candidates)
+    known = found.participants
     return Parties(
         id=found.topic,
         document=document,
-        members={member.did: member for member in members},
-        hosts={host.did: host for host in hosts},
+        members={party.did: known[party.did] for party in document.parties},
+        hosts={host.did: known[host.did] for host in document.hosts.candidates},
     )

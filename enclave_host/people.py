@@ -3,15 +3,16 @@
 The host sees none of this: tokens come inside an envelope sealed to this enclave, and stay here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from enclave_host import outputs
 from enclave_host.parties import Parties
 from protocol import limits, shape, token
 from protocol.errors import Refused
 from protocol.kinds.agreement import People
-from protocol.kinds.consent import Consent, PersonEnvelope, Stop
+from protocol.kinds.consent import Consent, PersonEnvelope, Stop, sealing_digest
 from protocol.kinds.identity import Admission
 from protocol.kinds.share import Share
 from protocol.sealing import wrap
@@ -23,12 +24,15 @@ STOPS: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """An admitted person with one consent; `tag` is the same whatever key the person has."""
+    """An admitted person with one consent; `tag` is the same whatever key the person has, own
+    results are sealed to `sealing`.
+    """
 
     key: bytes
     tag: bytes
     value: str
     until: int
+    sealing: bytes
     consent: Token[Consent]
 
     def is_older_than(self, other: "Person") -> bool:
@@ -50,7 +54,8 @@ def read_envelope(
     plain = wrap.open_(sealed, seed, "person-envelope", parties.id, enclave)
     envelope = shape.decode(PersonEnvelope, plain, limits.DOCUMENT)
     admission = _admission(parties, people, envelope.admission)
-    consent = _consent(parties, people, admission.body.key, envelope.consent)
+    consent = _consent(parties, people, admission.body.key, envelope)
+    outputs.check_recipient(envelope.sealing)
     share = token.open_(envelope.share, "share", Share)
     if share.key != admission.body.key:
         raise Refused("share.signature", "not by the person who consented")
@@ -59,6 +64,7 @@ def read_envelope(
         tag=admission.body.tag,
         value=admission.body.person,
         until=min(admission.body.until, consent.body.until),
+        sealing=envelope.sealing,
         consent=consent,
     )
     return person, share
@@ -74,10 +80,12 @@ def _admission(parties: Parties, people: People, raw: bytes) -> Token[Admission]
     return admission
 
 
-def _consent(parties: Parties, people: People, key: bytes, raw: bytes) -> Token[Consent]:
-    if not raw:
+def _consent(
+    parties: Parties, people: People, key: bytes, envelope: PersonEnvelope
+) -> Token[Consent]:
+    if not envelope.consent:
         raise Refused("consent.missing")
-    consent = token.open_(raw, "consent", Consent)
+    consent = token.open_(envelope.consent, "consent", Consent)
     if consent.key != key:
         raise Refused("consent.signature")
     said, document = consent.body, parties.document
@@ -91,6 +99,8 @@ def _consent(parties: Parties, people: People, key: bytes, raw: bytes) -> Token[
     )
     if not scope:
         raise Refused("consent.scope")
+    if said.sealing != sealing_digest(envelope.sealing):
+        raise Refused("consent.scope", "the consent names another sealing key")
     return consent
 
 
@@ -101,8 +111,28 @@ class Consents:
     agreement: bytes
     current: dict[bytes, Person] = field(default_factory=dict)
     stops: dict[bytes, Token[Stop]] = field(default_factory=dict)
+    told: set[bytes] = field(default_factory=set)
 
-    def stop(self, raws: Iterable[bytes], *, bound: int | None = STOPS) -> set[bytes]:
+    def tell(self, raws: Sequence[bytes]) -> None:
+        """Learn withdrawals from the host. Raises Refused (codec.too-large, as `stop`)."""
+        known = self.told | {token.open_(raw, "stop", Stop).id for raw in raws}
+        if len(known) > STOPS:
+            raise Refused("codec.too-large", f"more than {STOPS} withdrawals")
+        self.stop(raws)
+        self.told = known
+
+    def begin_hearing(self) -> None:
+        """Forget what earlier statements said of consents that are not here: whoever holds a stop
+        states it again, and what a liar invents must not pile up until no record has room for it.
+        """
+        here = {(person.consent.id, person.key) for person in self.current.values()}
+        self.stops = {
+            id_: stop
+            for id_, stop in self.stops.items()
+            if id_ in self.told or (stop.body.consent, stop.key) in here
+        }
+
+    def stop(self, raws: Iterable[bytes]) -> set[bytes]:
         """Learn withdrawals; return their ids. Raises Refused (consent.scope, record.*).
 
         Whoever signs with another key than the consent's ends nothing: see `withdrawn`.
@@ -111,8 +141,6 @@ class Consents:
         for stop in found:
             if stop.body.agreement != self.agreement:
                 raise Refused("consent.scope", "a withdrawal under another agreement")
-        if bound is not None and len(self.stops) + len(found) > bound:
-            raise Refused("codec.too-large", f"more than {bound} withdrawals")
         self.stops |= {stop.id: stop for stop in found}
         return {stop.id for stop in found}
 

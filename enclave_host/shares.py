@@ -5,13 +5,15 @@ final frame and the contract check, or, after a fail-over, when the host has sto
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
 from enclave_host.inputs import KEPT, Checked
 from enclave_host.parties import Parties
 from enclave_host.people import Consents, Person, read_envelope
 from enclave_host.private import Room, Spool
-from protocol import kinds, shape
+from protocol import kinds, limits, shape
 from protocol.attestation.evidence import enclave_id
 from protocol.errors import Refused
 from protocol.keys import digest
@@ -122,21 +124,29 @@ def _share_key(vault: Vault, raw: bytes, header: ShareHeader, wraps: list[Wrap])
     return key
 
 
+PUSHES: Final = 64
+"""Shares that one person may push for one dataset in a term: each costs a sandbox and a receipt."""
+
+
 @dataclass(slots=True)
 class Intake:
     """The frames of one share on their way in: verified, opened, spooled in memory."""
 
     opener: stream.Opener
     spool: Spool
+    most: int
 
     @classmethod
     def begin(cls, share: OpenedShare, room: Room) -> "Intake":
         """Nothing has arrived yet."""
-        return cls(stream.Opener(share.key, share.header), room.spool())
+        most = limits.SHARE if share.person is None else limits.PERSON_SHARE
+        return cls(stream.Opener(share.key, share.header), room.spool(), most)
 
     def feed(self, frame: bytes) -> None:
         """Take the next frame. Raises Refused (share.chunk, share.unfinished, enclave.full)."""
         plain = self.opener.feed(frame)
+        if self.opener.size > self.most:
+            raise Refused("share.chunk", f"the share is larger than {self.most} bytes")
         if plain:
             self.spool.write(plain)
 
@@ -168,6 +178,7 @@ class Shares:
     current: dict[tuple[bytes, str], bytes] = field(default_factory=dict)
     replaced: set[bytes] = field(default_factory=set)
     broken: set[bytes] = field(default_factory=set)
+    pushed: Counter[tuple[bytes, str]] = field(default_factory=Counter)
 
     def begin(self, share: OpenedShare, *, stored: bool) -> Held:
         """Take up a share, or go on with it. Raises Refused (share.*, consent.*, person.*)."""
@@ -178,6 +189,8 @@ class Shares:
         if share.person is not None:
             self.consents.admit(share.person)
         self._require_newer(share)
+        if share.id not in self.held:
+            self._make_room(share)
         held = self.held.setdefault(share.id, Held(share, stored))
         if stored and held.intake is None:
             held.stored = True
@@ -218,6 +231,18 @@ class Shares:
         found = [self.held[share] for share in self.current.values() if share in self.held]
         people_last = [(one.share.person is not None, one.share.id, one) for one in found]
         return [one for _, _, one in sorted(people_last, key=lambda item: item[:2])]
+
+    def _make_room(self, share: OpenedShare) -> None:
+        """An owner has one upload at a time in a dataset, and a person not without end: one alone
+        could keep everybody else out. Raises Refused (share.busy).
+        """
+        if share.person is not None and self.pushed[share.slot] >= PUSHES:
+            raise Refused("share.busy", f"{PUSHES} shares of one person in one term")
+        self.pushed[share.slot] += 1
+        for id_, other in list(self.held.items()):
+            if other.share.slot == share.slot and other.intake is not None and not other.checking:
+                other.intake.spool.wipe()
+                del self.held[id_]
 
     def _require_newer(self, share: OpenedShare) -> None:
         before = self.held.get(self.current.get(share.slot, b""))

@@ -62,11 +62,12 @@ def hear(
     answers: dict[bytes, _Answer] = {}
     stops: set[bytes] = set()
     faults = []
+    consents.begin_hearing()
     for raw in raws:
         try:
             answer = _answer(parties, raw, asked, terms)
             if answer.record.author not in answers:
-                stops |= consents.stop(answer.said.stops, bound=None)
+                stops |= consents.stop(answer.said.stops)
                 answers[answer.record.author] = answer
         except Refused as refused:
             faults.append(str(refused))

@@ -164,9 +164,14 @@ class Host:
         self._caught_up.add(place)
 
     async def _challenge(self, request: object, peer: str) -> wire.Evidence:
-        """Relay a verifier's challenge; anyone who knows the agreement's id may ask."""
+        """Relay a verifier's challenge; anyone who knows the agreement's id may ask, in its own
+        name: a run rests on evidence that a party judged and keeps.
+        """
         if not isinstance(request, wire.Challenge):
             raise Refused("session.request", f"from {peer}")
+        parties = self.world.collaboration(request.agreement).parties
+        if request.requester in parties.keys() - self.world.owners_of(peer):
+            raise Refused("session.audience", "a party asks from its own node")
         question = enclave.Attest(
             agreement=request.agreement,
             host=self.world.me.did,

@@ -21,11 +21,14 @@ class Inbox:
     async def receive(self, agreement: bytes, delivery: Delivery, peer: str) -> Done:
         """Take one delivery from a host. Raises Refused; the host then tries again later."""
         collaboration = self.pipeline.world.collaboration(agreement)
-        if self.pipeline.world.owners_of(peer).isdisjoint(collaboration.candidates):
-            raise Refused("host.candidate", "only a candidate host delivers results")
         committed = collaboration.runs.committed().get(delivery.number)
         if committed is None or committed[0].id != delivery.run:
             raise Refused("run.votes", f"run {delivery.number} is not committed in this view")
+        # Another candidate could fill a person's mailbox, and so keep the true result out.
+        elected = collaboration.election.elected(committed[1].term)
+        host = elected.appointment.host if elected is not None else None
+        if host not in self.pipeline.world.owners_of(peer):
+            raise Refused("host.candidate", "only the host of that run delivers its results")
         if delivery.person:
             return self._keep_mail(delivery)
         output = open_delivery(delivery, self.pipeline.keyring.sealing, *committed)

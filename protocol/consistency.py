@@ -7,10 +7,9 @@ acceptance policy thinks of a sound document is protocol.policy's business.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from protocol import decision, identity, limits, shape
+from protocol import decision, limits, shape
 from protocol.attestation import policy as attestation
 from protocol.errors import Refused
-from protocol.identity import Participant
 from protocol.kinds.agreement import Agreement, Dataset
 from protocol.kinds.algorithm import Entry, Manifest, Parameter
 from protocol.terms import DIRECTIONS
@@ -120,11 +119,10 @@ def _parties(document: Agreement) -> Iterator[str]:
     yield from _unique("parties", (party.did for party in parties))
     yield from _unique("parties", (party.name for party in parties))
     for party in parties:
-        yield from _identity(f"party {party.name}", party.did, party.identity)
         if not party.roles or len(set(party.roles)) < len(party.roles):
             yield f"party {party.name}: needs roles, each once"
     # One key behind two parties would let one signer vote twice.
-    yield from _unique("voting keys", (one.vote_key for one in _participants(document)))
+    yield from _unique("voting keys", (party.vote_key for party in parties))
 
 
 def _hosts(document: Agreement) -> Iterator[str]:
@@ -143,7 +141,6 @@ def _hosts(document: Agreement) -> Iterator[str]:
     yield from _unique("hosts", (host.did for host in hosts.candidates))
     yield from _unique("hosts", (host.name for host in hosts.candidates))
     for host in hosts.candidates:
-        yield from _identity(f"host {host.name}", host.did, host.identity)
         if host.did not in parties and host.name in parties.values():
             yield f"host {host.name}: a party has this name"
 
@@ -276,22 +273,3 @@ def _unique(what: str, items: Iterable[object]) -> Iterator[str]:
     listed = list(items)
     if len(set(listed)) < len(listed):
         yield f"{what}: something stands there twice"
-
-
-def _identity(who: str, did: bytes, raw: bytes) -> Iterator[str]:
-    try:
-        own = identity.open_identity(raw).did == did
-    except Refused as error:
-        yield f"{who}: {error}"
-        return
-    if not own:
-        yield f"{who}: the identity is another one's"
-
-
-def _participants(document: Agreement) -> Iterator[Participant]:
-    """The parties whose identity can be opened; the others are reported by `_identity`."""
-    for party in document.parties:
-        try:
-            yield identity.open_identity(party.identity)
-        except Refused:
-            continue

@@ -5,8 +5,6 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final
 
 from protocol import terms
-from protocol.errors import Refused
-from protocol.identity import open_identity
 from protocol.kinds.agreement import Agreement
 
 NONE: Final = "nothing"
@@ -108,21 +106,11 @@ def _text(path: str, value: object, names: Mapping[bytes, str]) -> str:
             return PEOPLE
         case bool():
             return "yes" if value else "no"
-        case bytes() if path.endswith(".identity"):
-            return _identity(value)
         case bytes():
             return names.get(value, _short(value))
         case _:
             # Names and texts are the proposer's: none may write on the reader's terminal.
             return "".join(c if c.isprintable() else " " for c in str(value))
-
-
-def _identity(raw: bytes) -> str:
-    try:
-        participant = open_identity(raw)
-    except Refused as error:
-        return f"an identity that is refused ({error.code})"
-    return f"revision {participant.revision}, {_short(participant.id)}"
 
 
 def _short(id_: bytes) -> str:

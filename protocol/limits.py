@@ -38,8 +38,14 @@ SEGMENT_CHUNKS: Final = 2**18
 SHARE: Final = 1024 * 1024 * 1024 * 1024
 """A share of 1 TiB; more is split into several datasets."""
 
+PERSON_SHARE: Final = 64 * 1024 * 1024
+"""Plain bytes of one person's share; a vault holds rows, not databases."""
+
 BLOB: Final = 16 * 1024 * 1024
 """A bundle, contract, schema or notice; larger things are data and belong into shares."""
+
+CONTRACT: Final = 128 * 1024
+"""A data contract that an enclave reads: YAML is slow, and others' heartbeats wait meanwhile."""
 
 EVIDENCE: Final = 256 * 1024
 """One evidence bundle with endorsements and collateral."""

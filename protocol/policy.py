@@ -280,7 +280,7 @@ class _Case:
         """An older identity could hold a key that its owner took back."""
         for where, one in self._organizations():
             known = self.facts.participants.get(one.did)
-            if known is None or known.raw != one.identity:
+            if known is None or (known.id, known.vote_key) != (one.identity, one.vote_key):
                 found = "nobody known here" if known is None else "another one"
                 yield Reason(f"{where}.identity", "the newest identity known here", found)
 

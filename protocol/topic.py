@@ -5,12 +5,20 @@ feed are an equivocation; the two together prove it to anyone.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from protocol import codec, decision, identity, kinds, limits, shape
+from protocol import codec, decision, kinds, limits, shape
 from protocol.errors import Refused
-from protocol.kinds.agreement import Agreement, AgreementOpening, NegotiationOpening
+from protocol.identity import Participant, open_identity
+from protocol.kinds.agreement import (
+    Agreement,
+    AgreementOpening,
+    Candidate,
+    NegotiationOpening,
+    Party,
+)
 from protocol.kinds.space import Charter
 from protocol.record import Place, Record
 
@@ -19,19 +27,24 @@ Document = Charter | NegotiationOpening | Agreement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """A verified opening: the topic's id, its type, the document that defines it, exact bytes."""
+    """A verified opening: the topic's id, its type, the document that defines it, exact bytes.
+
+    `participants` of an agreement: did -> each of its parties and candidate hosts.
+    """
 
     topic: bytes
     type: str
     document: Document
     raw: bytes
+    participants: Mapping[bytes, Participant] = field(default_factory=dict)
 
 
 def read_opening(raw: bytes) -> Opening:
     """Verify the opening of a space, a negotiation or an agreement.
 
-    A space or negotiation is its own digest; an agreement also needs the votes of all its parties.
-    Raises Refused (codec.*, shape.mismatch, topic.opening, agreement.certificate).
+    A space or negotiation is its own digest; an agreement also needs the votes of all its parties,
+    and the identities that it names. Raises Refused (codec.*, shape.mismatch, topic.opening,
+    agreement.certificate, agreement.document, identity.*).
     """
     value = codec.decode(raw, limits.FRAME)
     match value.get("type") if isinstance(value, dict) else None:
@@ -63,25 +76,57 @@ def _agreement(raw: bytes, opening: AgreementOpening) -> Opening:
         )
     except Refused as error:
         raise Refused("agreement.certificate", str(error)) from error
-    return Opening(topic=topic, type="agreement", document=document, raw=raw)
+    participants = open_participants(document, opening.identities)
+    return Opening(
+        topic=topic, type="agreement", document=document, raw=raw, participants=participants
+    )
+
+
+def open_participants(document: Agreement, identities: Sequence[bytes]) -> dict[bytes, Participant]:
+    """did -> participant of every party and candidate, from the records that the document names.
+
+    `identities` has one record each, in the document's order: parties, then candidates. Raises
+    Refused (agreement.document, record.*, identity.*).
+    """
+    everyone = named(document)
+    if len(identities) != len(everyone):
+        detail = f"{len(identities)} identities, named are {len(everyone)}"
+        raise Refused("agreement.document", detail)
+    found: dict[bytes, Participant] = {}
+    for one, raw in zip(everyone, identities, strict=True):
+        participant = open_identity(raw)
+        # Else whoever names a party or host could pass off keys of its own as another's.
+        if (participant.id, participant.did, participant.vote_key) != (
+            one.identity,
+            one.did,
+            one.vote_key,
+        ):
+            raise Refused("agreement.document", f"the identity of {one.name} is not its own")
+        if one.did in found:
+            raise Refused("agreement.document", f"{one.name} stands there twice")
+        found[one.did] = participant
+    return found
+
+
+def named(document: Agreement) -> tuple[Party | Candidate, ...]:
+    """Whom a document names with key and identity: parties, then candidates."""
+    return (*document.parties, *document.hosts.candidates)
 
 
 def signing_rule(document: Agreement) -> decision.Rule:
-    """All parties must sign, each with the voting key of the identity inside the document."""
+    """All parties must sign, each with the voting key that the document names."""
     return decision.Rule(voters=party_keys(document), needed=len(document.parties))
 
 
 def party_keys(document: Agreement) -> dict[bytes, bytes]:
-    """did -> voting key of every party. Raises Refused (identity.*, agreement.document)."""
+    """did -> voting key of every party. Raises Refused (agreement.document)."""
     if not 0 < len(document.parties) <= limits.PARTIES:
         # Without parties no vote would be needed.
         raise Refused("agreement.document", f"{len(document.parties)} parties")
-    keys: dict[bytes, bytes] = {}
-    for party in document.parties:
-        participant = identity.open_identity(party.identity)
-        if participant.did != party.did or party.did in keys:
-            raise Refused("agreement.document", f"the identity of {party.name} is not its own")
-        keys[party.did] = participant.vote_key
+    keys = {party.did: party.vote_key for party in document.parties}
+    if len(set(keys.values())) < len(document.parties):
+        # One key behind two parties would let one signer vote twice.
+        raise Refused("agreement.document", "a party or a voting key stands there twice")
     return keys
 
 

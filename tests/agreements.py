@@ -12,7 +12,7 @@ from protocol.kinds.algorithm import Parameter
 from protocol.kinds.identity import Identity, RecordKey
 from protocol.record import Place, Record
 from protocol.terms import DIRECTIONS
-from protocol.topic import Opening, read_opening
+from protocol.topic import Opening, named, read_opening
 
 NAMES = (
     "hospital-a",
@@ -121,7 +121,8 @@ DOCUMENT = k.Agreement(
         k.Party(
             did=one.did,
             name=one.name,
-            identity=one.participant.raw,
+            vote_key=one.participant.vote_key,
+            identity=one.participant.id,
             roles=ROLES[one.name],
             gdpr="dpv:JointDataControllers",
         )
@@ -172,7 +173,13 @@ DOCUMENT = k.Agreement(
     ),
     hosts=k.Hosts(
         candidates=tuple(
-            k.Candidate(did=one.did, name=one.name, identity=one.participant.raw, region="NL")
+            k.Candidate(
+                did=one.did,
+                name=one.name,
+                vote_key=one.participant.vote_key,
+                identity=one.participant.id,
+                region="NL",
+            )
             for one in (HOST_1, HOST_2)
         ),
         lease=4000,
@@ -181,6 +188,15 @@ DOCUMENT = k.Agreement(
     retention=30 * 86_400,
     salt=seed("salt"),
 )
+
+
+def identities(
+    document: k.Agreement, participants: Iterable[Participant] | None = None
+) -> tuple[bytes, ...]:
+    """The records that `document` names, of these participants (default: of the cast)."""
+    known = (one.participant for one in CAST.values()) if participants is None else participants
+    raws = {one.id: one.raw for one in known}
+    return tuple(raws[one.identity] for one in named(document))
 
 
 def with_rules(document: k.Agreement, party: Actor, **changes: object) -> k.Agreement:

@@ -18,7 +18,7 @@ from protocol.kinds import agreement as k
 from protocol.kinds import host as h
 from protocol.kinds import run as r
 from protocol.kinds.common import Vote
-from protocol.kinds.consent import Consent, Stop
+from protocol.kinds.consent import Consent, Stop, sealing_digest
 from protocol.kinds.identity import Claims, Credential, Identity, RecordKey
 from protocol.kinds.share import Receipt, Share, ShareHeader, Wrap
 from protocol.kinds.space import Artifact, Charter, Founder, Invite, Join, Review
@@ -176,7 +176,7 @@ class Person:
             last=12,
             until=UNTIL,
             told=False,
-            sealing=noise(f"person sealing {self.number}"),
+            sealing=sealing_digest(noise(f"person sealing {self.number}")),
             secret=self.secret(ordinal),
             gateway=A.did,
         )
@@ -281,27 +281,34 @@ class Story:
             space=self.space.id,
             negotiation=self.negotiation.id,
             parties=tuple(
-                replace(party, identity=CAST[party.name].participant.raw)
+                replace(party, identity=CAST[party.name].participant.id)
                 for party in self.base.parties
             ),
             hosts=replace(
                 self.base.hosts,
                 candidates=tuple(
-                    replace(host, identity=CAST[host.name].participant.raw)
+                    replace(host, identity=CAST[host.name].participant.id)
                     for host in self.base.hosts.candidates
                 ),
             ),
         )
+        named = agreements.identities(first, (one.participant for one in CAST.values()))
         proposed = self.negotiation.must(
-            SPONSOR, "proposal", k.Proposal(document=shape.encode(first), changes=())
+            SPONSOR,
+            "proposal",
+            k.Proposal(document=shape.encode(first), identities=named, changes=()),
         )
         self.document = with_rules(first, B, min_contributors=8)
         raw = shape.encode(self.document)
-        counter = k.Proposal(document=raw, parent=proposed.id, changes=("at least 8 people",))
+        counter = k.Proposal(
+            document=raw, identities=named, parent=proposed.id, changes=("at least 8 people",)
+        )
         self.negotiation.write(B, "proposal", counter)
         id_ = hashlib.sha256(raw).digest()
         votes = [self.negotiation.vote(party, "agreement", id_) for party in PARTIES]
-        signed = k.AgreementOpening(document=raw, votes=tuple(vote.raw for vote in votes if vote))
+        signed = k.AgreementOpening(
+            document=raw, votes=tuple(vote.raw for vote in votes if vote), identities=named
+        )
         self.agreement = Topic(shape.encode(signed), id_, self.alter)
 
     # --- hosts ------------------------------------------------------------------------------

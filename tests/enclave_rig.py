@@ -182,7 +182,10 @@ class Rig:
             pens[one.name].write("vote", self._yes(one, "agreement", self.id)).raw
             for one in self.parties
         )
-        self.opening = shape.encode(k.AgreementOpening(document=raw, votes=votes))
+        named = (*self.parties, self.host_1, self.host_2)
+        identities = tuple(one.participant.raw for one in named)
+        signed = k.AgreementOpening(document=raw, votes=votes, identities=identities)
+        self.opening = shape.encode(signed)
         assert read_opening(self.opening).topic == self.id
         self.pens = {name: Pen(one, self.id) for name, one in self.actors.items()}
         self.blobs = (self.bundle, CONTRACT, *self.schemas.values())
@@ -276,7 +279,8 @@ class Rig:
         return k.Party(
             did=one.did,
             name=one.name,
-            identity=one.participant.raw,
+            vote_key=one.participant.vote_key,
+            identity=one.participant.id,
             roles=roles.get(one.name, ("data-provider",)),
             gdpr="dpv:JointDataControllers",
         )
@@ -319,7 +323,13 @@ class Rig:
 
     def _hosts(self) -> k.Hosts:
         candidates = tuple(
-            k.Candidate(did=h.did, name=h.name, identity=h.participant.raw, region="NL")
+            k.Candidate(
+                did=h.did,
+                name=h.name,
+                vote_key=h.participant.vote_key,
+                identity=h.participant.id,
+                region="NL",
+            )
             for h in (self.host_1, self.host_2)
         )
         return k.Hosts(candidates=candidates, lease=4000, standbys=1)
@@ -445,7 +455,7 @@ class Rig:
             last=12,
             until=UNTIL,
             told=True,
-            sealing=wrap.public_key(person.sealing),
+            sealing=consent.sealing_digest(wrap.public_key(person.sealing)),
             secret=person.secret,
             gateway=self.a.did,
         )
@@ -472,8 +482,11 @@ class Rig:
         consent_: bytes | None = None,
         signer: bytes | None = None,
         key: bytes | None = None,
+        sealing: bytes | None = None,
     ) -> Sealed:
-        """A person's share in its envelopes; `consent_` and `admission` replace the honest ones."""
+        """A person's share in its envelopes; `consent_` and `admission` replace the honest ones,
+        `sealing` is the seed of another sealing key.
+        """
         said = self.consent(person) if consent_ is None else consent_
         key = key or seed(f"share {person.value} {said.hex()}")
         head = self._header(person.key, key)
@@ -481,7 +494,10 @@ class Rig:
         share = token.sign(signer or person.seed, "share", body)
         envelope = shape.encode(
             consent.PersonEnvelope(
-                admission=admission or self.admission(person), consent=said, share=share
+                admission=admission or self.admission(person),
+                consent=said,
+                share=share,
+                sealing=wrap.public_key(person.sealing if sealing is None else sealing),
             )
         )
         openers = {

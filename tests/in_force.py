@@ -10,7 +10,7 @@ from protocol.attestation.evidence import enclave_id
 from protocol.effects import Effect, Publish
 from protocol.errors import Refused
 from protocol.events import Received
-from protocol.kinds.agreement import AgreementOpening
+from protocol.kinds.agreement import Agreement, AgreementOpening
 from protocol.kinds.common import Vote
 from protocol.kinds.host import Appointment, Candidacy, EnclaveKeys, Lapse, Verdict
 from protocol.kinds.run import Order, Run, Started, Statement, Summons
@@ -19,14 +19,14 @@ from protocol.machines.agreement import Collaboration, Self
 from protocol.machines.runs import consents_root
 from protocol.record import Place, Record
 from protocol.topic import Feeds, read_opening
-from tests.agreements import AT, CAST, DOCUMENT, NEGOTIATION, PARTIES, Actor, Pen, seed
+from tests.agreements import AT, CAST, DOCUMENT, NEGOTIATION, PARTIES, Actor, Pen, identities, seed
 
 ZERO = bytes(32)
 VOTERS = [party.name for party in PARTIES]
 QUORUM = VOTERS[:4]
 
 
-def opening(document: object = DOCUMENT, parties: tuple[Actor, ...] = PARTIES) -> bytes:
+def opening(document: Agreement = DOCUMENT, parties: tuple[Actor, ...] = PARTIES) -> bytes:
     """The agreement, signed by all its parties."""
     raw = shape.encode(document)
     votes = []
@@ -49,7 +49,9 @@ def opening(document: object = DOCUMENT, parties: tuple[Actor, ...] = PARTIES) -
                 salt=bytes(16),
             ).raw
         )
-    return shape.encode(AgreementOpening(document=raw, votes=tuple(votes)))
+    return shape.encode(
+        AgreementOpening(document=raw, votes=tuple(votes), identities=identities(document))
+    )
 
 
 OPENING = opening()

@@ -33,7 +33,7 @@ from protocol.record import Place, Record
 from protocol.sealing import stream, wrap
 from protocol.terms import DIRECTIONS
 from protocol.topic import read_opening
-from tests.agreements import DOCUMENT, seed
+from tests.agreements import DOCUMENT, identities, seed
 
 PARTIES = ("hospital-a", "hospital-b", "hospital-c", "biostat-lab", "sponsor")
 FOUNDERS = ("hospital-a", "hospital-b", "hospital-c", "sponsor", "registrar")
@@ -158,7 +158,9 @@ class Story:
         raw = shape.encode(self.document)
         talks = Scribe(self.document.negotiation)
         votes = tuple(talks.yes(n, "agreement", sha(raw)) for n in PARTIES)
-        self.opening = shape.encode(k.AgreementOpening(document=raw, votes=votes))
+        named = identities(self.document, (ring.me for ring in RINGS.values()))
+        signed = k.AgreementOpening(document=raw, votes=votes, identities=named)
+        self.opening = shape.encode(signed)
         self.id = read_opening(self.opening).topic
         self.scribe = Scribe(self.id)
         self.enclaves = {n: Enclave(self, n) for n in HOSTS}
@@ -175,7 +177,12 @@ class Story:
             space=self.space.topic,
             start=int(time.time()) - 10,
             parties=tuple(
-                replace(p, did=RINGS[p.name].did, identity=RINGS[p.name].me.raw)
+                replace(
+                    p,
+                    did=RINGS[p.name].did,
+                    vote_key=RINGS[p.name].me.vote_key,
+                    identity=RINGS[p.name].me.id,
+                )
                 for p in DOCUMENT.parties
             ),
             people=replace(
@@ -215,7 +222,13 @@ class Story:
             hosts=replace(
                 DOCUMENT.hosts,
                 candidates=tuple(
-                    k.Candidate(did=RINGS[n].did, name=n, identity=RINGS[n].me.raw, region="NL")
+                    k.Candidate(
+                        did=RINGS[n].did,
+                        name=n,
+                        vote_key=RINGS[n].me.vote_key,
+                        identity=RINGS[n].me.id,
+                        region="NL",
+                    )
                     for n in HOSTS
                 ),
             ),

@@ -56,10 +56,11 @@ def show(agreement: Which = None) -> None:
     """An agreement in words."""
     from node.cli.show import tell
 
-    tell(call("agreement.show", id=agreement), _words)
+    tell(call("agreement.show", id=agreement), words)
 
 
-def _words(found: dict[str, Any]) -> Iterator[str]:
+def words(found: dict[str, Any]) -> Iterator[str]:
+    """An agreement in words."""
     yield f"{found['name']}  {found['state']}  {found['digest']}"
     yield f"signed by {', '.join(found['signed']) or 'nobody'}"
     if found["unsigned"]:
@@ -124,7 +125,7 @@ def _chosen(agreement: str | None, digest: str | None, yes: bool, question: str)
 
     found = call("agreement.diff", id=agreement)
     if found["against"] is None:
-        tell(call("agreement.show", id=agreement), _words)
+        tell(call("agreement.show", id=agreement), words)
     else:
         tell(found, _diff)
     confirm(question, yes)

@@ -1,6 +1,7 @@
 """village host: candidates and elections."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +16,19 @@ def list_(agreement: Which = None) -> None:
     """The candidates, and what the voters found."""
     from node.cli.show import tell
 
-    tell(call("host.list", id=agreement))
+    tell(call("host.list", id=agreement), _candidates)
+
+
+def _candidates(found: list[dict[str, Any]]) -> Iterator[str]:
+    for one in found:
+        elected = "  ELECTED" if one["elected"] else ""
+        yield f"{one['host']}  {one['region']}  {one['technology']}{elected}"
+        yield f"  software   {one['software'][:12]}, {one['memory'] // 2**20} MiB"
+        yield f"  eligible   by {one['eligible']} of {one['voters']} voters" + (
+            f"; {', '.join(one['reasons'])}" if one["reasons"] else ""
+        )
+    if not found:
+        yield "no candidate yet"
 
 
 @app.command(epilog="Example: village host show")
@@ -23,8 +36,21 @@ def show(agreement: Which = None) -> None:
     """The host of the current term."""
     from node.cli.show import tell
 
-    found = call("host.show", id=agreement)
-    tell(found)
+    tell(call("host.show", id=agreement), _elected)
+
+
+def _elected(found: dict[str, Any]) -> Iterator[str]:
+    if not found["host"]:
+        yield "no host is elected yet: village host list"
+        return
+    yield f"{found['host']}  term {found['term']}  {found['operator'] or ''}  {found['region']}"
+    if not found["confidential"]:
+        yield "SIMULATED, NOT CONFIDENTIAL: the host could read all data"
+    yield f"  enclave      {found['enclave'][:12]}, {found['technology']}"
+    yield f"  software     {found['software'][:12]}"
+    yield f"  standbys     {', '.join(found['standbys']) or 'none'}"
+    yield f"  votes        {', '.join(found['votes'])} ({found['needed']} needed)"
+    yield f"  certificate  {found['certificate'][:12]}"
 
 
 @app.command(epilog="Example: village host explain --term 1")
@@ -35,4 +61,19 @@ def explain(
     """An election in full: verdicts, votes, lapses."""
     from node.cli.show import tell
 
-    tell(call("host.explain", id=agreement, term=term))
+    tell(call("host.explain", id=agreement, term=term), words)
+
+
+def words(found: dict[str, Any]) -> Iterator[str]:
+    """An election in words: who verified whom, who voted, whose lease lapsed."""
+    yield f"term {found['term']} elected {found['elected'] or 'nobody yet'}"
+    yield f"  votes    {', '.join(found['votes']) or 'none'} ({found['needed']} needed)"
+    if found["lapsed"]:
+        yield f"  lapsed   the lease, say {', '.join(found['lapsed'])}"
+    for candidate in dict.fromkeys(one["candidate"] for one in found["verdicts"]):
+        yield f"  {candidate}"
+        verdicts = [one for one in found["verdicts"] if one["candidate"] == candidate]
+        for one in verdicts:
+            verdict = "eligible" if one["eligible"] else ", ".join(one["reasons"]) or "no"
+            evidence = f"  evidence {one['evidence'][:12]}" if one["evidence"] else ""
+            yield f"    {one['by']:<16} {one['technology']}  {verdict}{evidence}"

@@ -1,5 +1,8 @@
 """village policy: what this node says yes to by itself."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import typer
 
 from node.cli.agreement import Which
@@ -13,7 +16,13 @@ def check(agreement: Which = None) -> None:
     """What the policy says to the newest version of a proposal."""
     from node.cli.show import tell
 
-    tell(call("policy.check", id=agreement))
+    tell(call("policy.check", id=agreement), _verdict)
+
+
+def _verdict(found: dict[str, Any]) -> Iterator[str]:
+    by = f"  by the rule {found['rule']!r}" if found["rule"] else ""
+    yield f"{found['verdict']}  {found['digest'][:12]}{by}"
+    yield from (f"  {reason}" for reason in found["why"])
 
 
 @app.command(epilog="Example: village policy show")
@@ -21,4 +30,13 @@ def show() -> None:
     """The rules of the policy file."""
     from node.cli.show import tell
 
-    tell(call("policy.show"))
+    tell(call("policy.show"), _rules)
+
+
+def _rules(found: dict[str, Any]) -> Iterator[str]:
+    yield f"file  {found['file'] or 'none: no rule, no yes'}"
+    for one in found["allow"]:
+        yield f"  allow {one['name']}: then {one['then']}"
+    for when in found["ask"]:
+        yield f"  ask a person when: {when}"
+    yield "  refuse everything else"

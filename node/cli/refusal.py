@@ -22,6 +22,7 @@ def list_(limit: Annotated[int, typer.Option(help="At most so many.")] = 20) -> 
 @app.command(epilog="Example: village refusal show 9c1e")
 def show(refusal: Annotated[str, typer.Argument(help="Short id.")]) -> None:
     """One refusal in full."""
+    from node.cli.explain import refusal as words
     from node.cli.show import tell
 
-    tell(call("refusal.show", id=refusal))
+    tell(call("refusal.show", id=refusal), words)

@@ -47,7 +47,7 @@ def _finish(found: dict[str, Any]) -> None:
     """Print a run; what a rule held back is exit code 3."""
     from node.cli.show import tell
 
-    tell(found, _words)
+    tell(found, words)
     if found["outcome"] != "released":
         raise typer.Exit(REFUSED)
 
@@ -68,23 +68,29 @@ def show(
     """A run record in words."""
     from node.cli.show import tell
 
-    tell(call("run.show", run=run, id=agreement), _words)
+    tell(call("run.show", run=run, id=agreement), words)
 
 
-def _words(found: dict[str, Any]) -> Iterator[str]:
+def words(found: dict[str, Any]) -> Iterator[str]:
+    """A run in words."""
     yield f"run {found['number']} of {found['name']}  {found['outcome']}  {found['run'][:12]}"
     if not found["confidential"]:
         yield "SIMULATED, NOT CONFIDENTIAL: the host could read all data"
     yield f"{found['entry']} {found['parameters']} ordered by {found['ordered_by']}"
     yield f"host {found['host']}, term {found['term']}; {found['statements']} statements"
-    yield f"{found['contributors']} contributors, {found['rows']} rows, {found['shares']} shares"
+    yield (
+        f"{found['contributors']} contributors, {found['rows']} rows:"
+        f" {found['shares']} shares of organizations, {found['people']} of people"
+    )
     if found["code"]:
         yield f"{found['code']}: {found['detail'] or found['rule']}"
-        yield f"  set by {found['set_by'] or 'the protocol'}; {found['fix']}"
+        yield f"  rule    {found['rule']}"
+        yield f"  set by  {found['set_by'] or 'the protocol'}"
+        yield f"  fix     {found['fix']}"
     for check in found["gate"]:
         mark = "ok" if check["passed"] else "no"
         by = f", set by {check['set_by']}" if check["set_by"] else ""
         yield f"  {mark} {check['rule']}: {check['measured']} (limit {check['limit']}{by})"
     for output in found["outputs"]:
         yield f"  {output['name']} to {output['to']}, {output['size']} bytes"
-    yield f"voted for by {', '.join(found['votes'])} ({found['needed']} needed)"
+    yield f"decided by the votes of {', '.join(found['votes'])} ({found['needed']} needed)"

@@ -1,6 +1,7 @@
 """How answers look: JSON for programs, words for people; what peers wrote stays harmless."""
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -11,6 +12,7 @@ from node.cli.talk import CHOICES
 _HIDDEN: Final = frozenset({"file", "raw", "card", "text", "did"})
 _TIMES: Final = frozenset({"at", "until", "seen", "ends", "credential_until"})
 _SHORT: Final = 12
+_WIDE: Final = 160
 
 
 def as_json(value: object) -> str:
@@ -36,41 +38,53 @@ def tell(value: Any, human: Callable[[Any], Iterable[str]] | None = None) -> Non
 
 
 def everything(value: Any) -> None:  # noqa: ANN401 (any JSON)
-    """Any answer in words: a table for a list, a line for each field."""
+    """Any answer in words: a table for a list, a line for each field, deeper fields set in."""
     if isinstance(value, list):
         table(value)
         return
-    width = max((len(name) for name in value if _is_plain(value[name])), default=0)
-    for name, item in value.items():
-        if _is_plain(item) and name not in _HIDDEN:
-            sys.stdout.write(f"{_label(name):<{width}}  {_cell(name, item)}\n")
-    for name, item in value.items():
+    _fields(value, "")
+
+
+def _fields(value: dict[str, Any], margin: str) -> None:
+    shown = {name: item for name, item in value.items() if name not in _HIDDEN}
+    width = max((len(name) for name, item in shown.items() if _is_plain(item)), default=0)
+    for name, item in shown.items():
+        if _is_plain(item):
+            sys.stdout.write(f"{margin}{_label(name):<{width}}  {_cell(name, item)}\n")
+    for name, item in shown.items():
         if not _is_plain(item) and item:
-            sys.stdout.write(f"\n{_label(name)}\n")
-            table(item if isinstance(item, list) else [item])
+            sys.stdout.write(f"\n{margin}{_label(name)}\n")
+            if isinstance(item, dict):
+                _fields(item, margin + "  ")
+            else:
+                table(item, margin + "  ")
 
 
-def table(rows: list[Any]) -> None:
-    """Rows under the names of their fields; rows of plain values one a line."""
+def table(rows: list[Any], margin: str = "") -> None:
+    """Rows under the names of their fields; where they do not fit side by side, a block each."""
     if not rows:
-        sys.stdout.write("none\n")
+        sys.stdout.write(f"{margin}none\n")
         return
     if not isinstance(rows[0], dict):
-        for row in rows:
-            sys.stdout.write(f"  {_cell('', row)}\n")
+        sys.stdout.writelines(f"{margin}{_cell('', row)}\n" for row in rows)
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in _HIDDEN))
+    grid = [[_label(name) for name in names]]
+    grid += [[_cell(name, row.get(name)) for name in names] for row in rows]
+    widths = [max(len(line[place]) for line in grid) for place in range(len(names))]
+    if len(margin) + sum(widths) + 2 * len(widths) <= _columns():
+        for line in grid:
+            cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+            sys.stdout.write(f"{margin}{'  '.join(cells).rstrip()}\n")
+        return
+    for place, row in enumerate(rows):
+        sys.stdout.write("\n" if place else "")
+        _fields(row, margin)
 
-    names = [name for name in rows[0] if name not in _HIDDEN]
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        grid.add_column(Text(_label(name)), overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(_cell(name, row.get(name))) for name in names))
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width, highlight=False).print(grid)
+
+def _columns() -> int:
+    """The width of the terminal; wide where nobody looks at it."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
 
 
 def date(at: int | None) -> str:

@@ -22,6 +22,7 @@ SYSTEM_SOCKET: Final = Path("/run/village/admin.sock")
 
 _CODES: Final = {
     "admin.no-daemon": NO_DAEMON,
+    "admin.method": USAGE,
     "admin.parameters": USAGE,
     "admin.permission": FORBIDDEN,
     "admin.waits": WAITS,
@@ -91,6 +92,8 @@ def fail(error: "AdminError") -> NoReturn:
         sys.stderr.write(as_json({name: getattr(error, name) for name in names}) + "\n")
         raise typer.Exit(exit_code(error.code, error.status))
     sys.stderr.write(f"{plain(error.code)}: {plain(error.message)}\n")
+    if error.code == "admin.method":
+        sys.stderr.write("  Nodes and vaults have sockets of their own: is this the right one?\n")
     for label, text in (("rule", error.rule), ("set by", error.set_by), ("fix", error.fix)):
         if text and text != error.message:
             sys.stderr.write(f"  {label}: {plain(text)}\n")

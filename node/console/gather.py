@@ -10,6 +10,9 @@ from node.console.picture import Fact, Picture, Plot, Row, hex_lines
 SHOWN: Final = 8
 """Refusals on the page."""
 
+OVERTAKEN: Final = frozenset({"record.gap", "topic.unknown"})
+"""Refusals that only say that a record came before what it builds on: no news for people."""
+
 FEED: Final = 14
 """Events on the page."""
 
@@ -43,7 +46,7 @@ Answers = Mapping[str, Any]
 
 
 async def look(
-    sources: Sequence[Source], roles: Mapping[str, str], title: str, events: Iterable[Event]
+    sources: Sequence[Source], roles: Mapping[str, str], title: str, events: Sequence[Event]
 ) -> Picture:
     """Ask every node, and draw what they say. Who does not answer is drawn as down."""
     status = {one.name: await _try(one, "node.status") for one in sources}
@@ -53,7 +56,8 @@ async def look(
     runs = await _first(sources, "run.list") or []
     plot = Plot(roles, _states(roles, up, view), _notes(view))
     talks = [(name, peer) for name, found in up.items() for peer in found["peers"] if peer in up]
-    sent = [(one["owner"], view["host"]) for one in shares] if view and view["host"] else []
+    owners = [one["owner"] for one in shares] + _people(roles, shares, runs)
+    sent = [(owner, view["host"]) for owner in owners] if view and view["host"] else []
     return Picture(
         title=title,
         simulated=view is None or not view.get("confidential", False),
@@ -64,7 +68,7 @@ async def look(
         runs=tuple(_run(one) for one in runs),
         refusals=tuple(await _refusals(sources)),
         cipher=await _cipher(sources, view),
-        feed=tuple(_feed(list(events)[-FEED:])),
+        feed=tuple(_feed(events)),
     )
 
 
@@ -83,6 +87,13 @@ async def _first(sources: Sequence[Source], method: str) -> Any:  # noqa: ANN401
         if found:
             return found
     return None
+
+
+def _people(roles: Mapping[str, str], shares: Any, runs: Any) -> list[str]:  # noqa: ANN401
+    """The people on the map, once a run counted more persons than the organizations brought."""
+    brought = sum(one["people"] or 0 for one in shares)
+    more = any((one["contributors"] or 0) > brought for one in runs)
+    return [name for name, role in roles.items() if role == "people" and more]
 
 
 def _states(roles: Mapping[str, str], up: Answers, view: Any) -> dict[str, str]:  # noqa: ANN401
@@ -104,10 +115,11 @@ def _notes(view: Any) -> dict[str, str]:  # noqa: ANN401 (any JSON)
 
 
 def _facts(up: Answers, view: Any, agreements: Any) -> Iterable[Fact]:  # noqa: ANN401 (any JSON)
-    yield Fact(label="nodes", value=f"{len(up)} answer")
+    memory = [found["memory"] // 2**20 for found in up.values()]
+    yield Fact(label="nodes", value=f"{len(up)} answer, {max(memory, default=0)} MiB each at most")
     for one in agreements or []:
         yield Fact(label="agreement", value=f"{one['name']}: {one['state']}")
-        yield Fact(label="digest", value=(one["digest"] or "")[:24])
+        yield Fact(label="digest", value=(one["digest"] or "")[:12])
         signed = len(one["signed"])
         yield Fact(label="signed", value=f"{signed} of {signed + len(one['unsigned'])}")
     if view and view["host"]:
@@ -115,10 +127,8 @@ def _facts(up: Answers, view: Any, agreements: Any) -> Iterable[Fact]:  # noqa: 
         yield Fact(label="host", value=f"{view['host']}, term {view['term']}")
         yield Fact(label="standby", value=", ".join(view["standbys"]) or "none")
         yield Fact(label="enclave", value=f"{view['technology'].upper()}{technology}")
-    stuck = [f"{name}: {one['why']}" for name, found in up.items() for one in found["stuck"]]
-    yield Fact(label="stuck", value="; ".join(sorted(set(stuck))[:2]) or "nothing")
-    memory = [found["memory"] // 2**20 for found in up.values()]
-    yield Fact(label="memory", value=f"{max(memory, default=0)} MiB at most, for each node")
+    stuck = {one["why"] for found in up.values() for one in found["stuck"]}
+    yield Fact(label="waits", value="; ".join(sorted(stuck)[:2]) or "nothing")
 
 
 def _share(one: Answers) -> Row:
@@ -149,11 +159,13 @@ async def _refusals(sources: Sequence[Source]) -> Iterable[Row]:
     for source in sources:
         refusals = await _try(source, "refusal.list") or []
         found += [(one["at"], source.name, one) for one in refusals]
-    newest = sorted(found, key=lambda item: item[:2], reverse=True)[:SHOWN]
-    return [
-        Row(cells=(name, one["detail"] or one["rule"], one["code"], one["set_by"]), tone="bad")
+    newest = sorted(found, key=lambda item: item[:2], reverse=True)
+    told = [
+        (name, one["detail"] or one["rule"], one["set_by"], one["code"])
         for _, name, one in newest
+        if one["code"] not in OVERTAKEN
     ]
+    return [Row(cells=cells, tone="bad") for cells in list(dict.fromkeys(told))[:SHOWN]]
 
 
 async def _cipher(sources: Sequence[Source], view: Any) -> tuple[str, ...]:  # noqa: ANN401
@@ -167,7 +179,11 @@ async def _cipher(sources: Sequence[Source], view: Any) -> tuple[str, ...]:  # n
 
 
 def _feed(events: Sequence[Event]) -> Iterable[Row]:
-    for one in reversed(events):
+    """Each record once, where it was heard first; the newest on top."""
+    first: dict[tuple[str, str], Event] = {}
+    for one in events:
+        first.setdefault((one.event, one.id), one)
+    for one in reversed(list(first.values())[-FEED:]):
         clock = time.strftime("%H:%M:%S", time.localtime(one.at))
         yield Row(
             cells=(clock, one.node, one.event, one.id[:12]),

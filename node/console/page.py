@@ -18,10 +18,10 @@ PARTS: Final = (
 """Each part of the page: its id, and its title."""
 
 _HEADS: Final = {
-    "shares": ("of", "rows", "sealed", "state"),
+    "shares": ("of", "rows", "share", "state"),
     "runs": ("run", "order", "contributors", "outcome"),
-    "refusals": ("at", "what", "rule", "set by"),
-    "feed": ("time", "node", "event", "record"),
+    "refusals": ("refused by", "what", "set by", "rule"),
+    "feed": ("time", "where", "event", "record"),
 }
 
 _TEMPLATES: Final = Environment(

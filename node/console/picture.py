@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 WIDTH: Final = 760
-HEIGHT: Final = 460
+HEIGHT: Final = 500
 """Units of the map's view box; the page scales it."""
 
-_RADIUS_X: Final = 290
-_RADIUS_Y: Final = 165
+_RADIUS_X: Final = 300
+_RADIUS_Y: Final = 195
+_MIDDLE: Final = 229
+"""Above the half: names stand below their participant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +118,7 @@ def _places(count: int) -> Sequence[tuple[int, int]]:
     return [
         (
             round(WIDTH / 2 + _RADIUS_X * math.cos(angle)),
-            round(HEIGHT / 2 + _RADIUS_Y * math.sin(angle)),
+            round(_MIDDLE + _RADIUS_Y * math.sin(angle)),
         )
         for angle in angles
     ]

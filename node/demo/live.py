@@ -32,10 +32,10 @@ async def start(story: Story) -> str:
 async def _look(story: Story) -> Picture:
     names = [name for name in ("sponsor", *NODES) if name in story.nodes]
     sources = [Source(name, ROLES[name], _ask(story.nodes[name])) for name in dict.fromkeys(names)]
-    events = (
+    events = [
         Event(one.node, one.event["at"], one.event["event"], one.event["id"])
         for one in story.watch.heard
-    )
+    ]
     return await look(sources, ROLES, "lung-survival-2026", events)
 
 

@@ -1,7 +1,9 @@
 """Playing the demo: scenes in order, the exit code, and that nothing of ours outlives it."""
 
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +31,8 @@ from node.demo.scenes import (
     shares,
 )
 from node.demo.screen import Screen
-from node.demo.stage import HOSTS, NODES, NotHere, Stage, build
-from node.demo.story import ProgramFailed, Scene, Story, environment
+from node.demo.stage import HOSTS, NODES, VAULTS, NotHere, Stage, build
+from node.demo.story import BIN, ProgramFailed, Scene, Story, environment
 from node.demo.watch import Watch
 
 DONE, FAILED, USAGE, WAITS, INTERRUPTED = 0, 1, 2, 6, 130
@@ -94,18 +96,27 @@ def play(options: Options, screen: Screen) -> int:
     tale = Chronicle(stage.folder, screen.show)
     try:
         return trio.run(_play, options, stage, tale, screen)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except BaseExceptionGroup as group:
+        return _broken(stage, tale.scene, group)
     finally:
         tale.close()
         stage.strike()
 
 
+def _broken(stage: Stage, scene: str, group: BaseExceptionGroup[BaseException]) -> int:
+    """The demo itself broke: that is a fault of ours, and its log says where."""
+    log = stage.logs / "demo.log"
+    log.write_text("".join(traceback.format_exception(group)), "utf-8")
+    sys.stderr.write(f"village demo: a fault of the demo itself in scene {scene!r}: {log}\n")
+    return FAILED
+
+
 async def _play(options: Options, stage: Stage, tale: Chronicle, screen: Screen) -> int:
     """Everything that was started ends before this returns, whatever happens."""
-    code = DONE
+    code = INTERRUPTED
     with Troupe(stage.logs, environment()) as troupe:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_when_asked, nursery.cancel_scope)
             story = Story(
                 stage=stage,
                 troupe=troupe,
@@ -117,26 +128,47 @@ async def _play(options: Options, stage: Stage, tale: Chronicle, screen: Screen)
             )
             code = await _scenes(story, options)
             if options.stay and code == DONE:
-                tale.say("Everything still runs; Ctrl-C ends it.", kind="note")
+                _say_where(story)
                 await trio.sleep_forever()
             nursery.cancel_scope.cancel()
     return code
 
 
+async def _stop_when_asked(scope: trio.CancelScope) -> None:
+    """End the story at Ctrl-C, `kill`, or when the terminal goes: as tidily as at its end."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async for _ in signals:
+            scope.cancel()
+
+
+def _say_where(story: Story) -> None:
+    """How to look at what keeps running."""
+    sockets, village = story.stage.run, _near(BIN / "village")
+    story.tale.say(" Everything still runs; Ctrl-C ends it. In another terminal:", kind="note")
+    for told in (
+        f"{village} status --socket {sockets}/hospital-b.sock",
+        f"{village} result show --socket {sockets}/sponsor.sock",
+        f"{village} vault uses --vault patient-07 --socket {sockets}/{VAULTS}.sock",
+    ):
+        story.tale.say(f"   {told}", kind="command")
+
+
 async def _scenes(story: Story, options: Options) -> int:
     vaults = len(story.stage.cast.patients)
     story.tale.say(
-        "Village demo: the NCCTG lung cancer study (1994), 228 real patients."
-        f" {len(NODES)} nodes, {vaults} vaults, {len(HOSTS)} enclaves, all on this machine.",
+        "Village demo: NCCTG lung cancer study (1994), 228 real patients."
+        f" {len(NODES)} nodes, {vaults} vaults, {len(HOSTS)} enclaves on this machine.",
         kind="title",
     )
-    story.tale.say(f"{SIMULATED}   live: {await live.start(story)}", kind="warning")
+    story.tale.say(SIMULATED, kind="warning")
+    story.tale.say(f"   live page, for one browser: {await live.start(story)}\n", kind="note")
     for name, scene in SCENES.items():
         story.tale.scene = name
         try:
             with story.tale.timed(f"scene {name}"):
                 await _one(story, scene)
         except FAULTS as error:
+            await _say_stuck(story)
             return _failed(story, name, error)
         if name == options.last:
             story.tale.say(f"As far as scene {name!r}, as asked; the story goes on.", kind="note")
@@ -156,6 +188,20 @@ async def _one(story: Story, scene: Scene) -> None:
         raise found from group
 
 
+async def _say_stuck(story: Story) -> None:
+    """Where the nodes themselves say that something is stuck."""
+    said: set[str] = set()
+    for name in [name for name in NODES if name in story.nodes]:
+        with trio.move_on_after(2):
+            try:
+                status = await story.nodes[name].ask("node.status")
+            except AdminError:
+                continue
+            said.update(f"{one['about']} {one['why']}" for one in status["stuck"])
+    for one in sorted(said):
+        story.tale.say(f"  stuck: {one}", kind="note")
+
+
 def _failed(story: Story, name: str, error: BaseException) -> int:
     """Say which scene, which check, which log; a method that is not there yet ends the story."""
     logs = story.stage.logs
@@ -172,10 +218,19 @@ def _failed(story: Story, name: str, error: BaseException) -> int:
     return FAILED
 
 
+def _near(path: Path) -> str:
+    """A path as people here write it: relative where that is shorter."""
+    return min(os.path.relpath(path), str(path), key=len)
+
+
 def _end(story: Story) -> None:
-    folder = os.path.relpath(story.stage.folder)
+    folder, python = _near(story.stage.folder), _near(Path(sys.executable))
     story.tale.say("")
     story.tale.say(
-        f" All files: {folder} · Again from outside: python -m protocol.audit verify"
-        f" {folder}/audit.village      {story.tale.seconds:.0f} s, exit 0"
+        f" All files: {folder} · verify them without a node:"
+        f" {python} -m protocol.audit verify {folder}/audit.village"
+    )
+    story.tale.say(
+        f" Done in {story.tale.seconds:.0f} s, exit 0."
+        " Next: village demo --stay, then the live page and village status · docs/two-machines.md"
     )

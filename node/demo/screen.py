@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Final, Protocol, TextIO
 
+from node.demo.layout import laid_out
 from node.demo.record import Line
 
 _BOLD: Final = "\x1b[1m"
@@ -41,7 +42,9 @@ class Live:
     def show(self, line: Line) -> None:
         """Show a line that stays."""
         style = _STYLES.get(line.kind, "")
-        self.out.write(f"{_REWRITE}{style}{line.text}{_PLAIN if style else ''}\n")
+        self.out.write(_REWRITE)
+        for one in laid_out(line.text, shutil.get_terminal_size().columns - 1):
+            self.out.write(f"{style}{one}{_PLAIN if style else ''}\n")
         self.out.flush()
 
     def progress(self, text: str) -> None:
@@ -59,7 +62,7 @@ class Plain:
 
     def show(self, line: Line) -> None:
         """Show a line."""
-        self.out.write(f"{line.text}\n")
+        self.out.writelines(f"{one}\n" for one in laid_out(line.text))
         self.out.flush()
 
     def progress(self, text: str) -> None:

@@ -22,6 +22,8 @@ DEMO: Final = PROJECT / "configs" / "demo"
 ENVIRONMENTS: Final = PROJECT / ".cache" / "environments"
 LUNG: Final = PROJECT / ".cache" / "demo-data" / "lifelines" / "datasets" / "lung.csv"
 
+SHM: Final = "/dev/shm"  # noqa: S108 (a memory file system: open rows never touch a disk)
+
 HOSPITALS: Final = {f"hospital-{letter.lower()}": letter for letter in "ABCD"}
 HOSTS: Final = {"host-1": "enclave-1", "host-2": "enclave-2"}
 FOUNDERS: Final = ("registrar", *HOSPITALS)
@@ -38,10 +40,11 @@ class NotHere(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where everything lies. `run` is the folder of sockets."""
+    """Where everything lies. `run` is the folder of sockets, `memory` where the enclaves work."""
 
     folder: Path
     run: Path
+    memory: Path
     cast: Cast
 
     def home(self, name: str) -> Path:
@@ -66,8 +69,9 @@ class Stage:
         return self.folder / "logs"
 
     def strike(self) -> None:
-        """Remove the folder of sockets."""
-        shutil.rmtree(self.run, ignore_errors=True)
+        """Remove the folder of sockets, and what an enclave that was killed left in memory."""
+        for folder in (self.run, self.memory):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def build(folder: Path) -> Stage:
@@ -77,16 +81,37 @@ def build(folder: Path) -> Stage:
             raise NotHere(f"{path.name} is missing: the demo runs in a checkout, after make setup")
     _clear(folder)
     cast = split(LUNG.read_text("utf-8"))
-    run = Path(tempfile.mkdtemp(prefix="village-"))
-    stage = Stage(folder.resolve(), run, cast)
-    run.chmod(0o711)  # the datacage's own user passes through to the environment, and sees no more
-    (run / "environments").symlink_to(ENVIRONMENTS)
+    run, memory = (Path(tempfile.mkdtemp(prefix="village-", dir=where)) for where in (None, SHM))
+    stage = Stage(folder.resolve(), run, memory, cast)
+    for made in (run, memory):
+        made.chmod(0o711)  # the datacage's own user passes through, and sees no more
+    _show_environments(run / "environments")
+    (run / "memory").symlink_to(memory)
     for name in NODES:
         _participant(stage, name)
     for name, letter in HOSPITALS.items():
         _private(stage.home(name) / "lung.csv", to_csv(cast.hospitals[letter]))
     _vaults(stage)
     return stage
+
+
+def _show_environments(place: Path) -> None:
+    """Let the datacage's own user reach the environments: in a checkout in root's home it could not
+    pass through the folders above, so they are linked, or else copied, file by file.
+    """
+    above = ENVIRONMENTS.parents
+    if os.geteuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in above):
+        place.symlink_to(ENVIRONMENTS)
+    else:
+        shutil.copytree(ENVIRONMENTS, place, symlinks=True, copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+    return target
 
 
 def _clear(folder: Path) -> None:

@@ -125,6 +125,12 @@ async def results(jobs: Mapping[str, Callable[[], Awaitable[Any]]]) -> dict[str,
     return {name: found[name] for name in jobs}
 
 
+def title(name: str) -> str:
+    """A participant as people call it: hospital-b is Hospital B; the others go by their name."""
+    kind, _, letter = name.partition("-")
+    return f"Hospital {letter.upper()}" if kind == "hospital" and letter else name
+
+
 def clock(seconds: float) -> str:
     """Seconds as on a stopwatch: 0:04."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

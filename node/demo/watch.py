@@ -34,6 +34,10 @@ class Watch:
         """Follow a node's events until it ends."""
         self.nursery.start_soon(self._follow, actor)
 
+    def count(self, event: str) -> int:
+        """How often an event was heard, at any node."""
+        return sum(one.event["event"] == event for one in self.heard)
+
     async def first(
         self, node: str, event: str, fits: Callable[[dict[str, Any]], bool], seconds: float
     ) -> dict[str, Any]:

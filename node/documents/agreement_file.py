@@ -126,7 +126,8 @@ class _Reading:
                     k.Party(
                         did=found.did,
                         name=name[1:],
-                        identity=found.raw,
+                        vote_key=found.vote_key,
+                        identity=found.id,
                         roles=cast("tuple[Role, ...]", roles),
                         gdpr=gdpr,
                     )
@@ -253,10 +254,15 @@ class _Reading:
         for name in rows:
             region, found = rows.table(name).text("region"), self._participant(rows, name, name)
             if found is not None:
-                candidate = k.Candidate(
-                    did=found.did, name=name[1:], identity=found.raw, region=region
+                candidates.append(
+                    k.Candidate(
+                        did=found.did,
+                        name=name[1:],
+                        vote_key=found.vote_key,
+                        identity=found.id,
+                        region=region,
+                    )
                 )
-                candidates.append(candidate)
         return k.Hosts(
             candidates=tuple(candidates),
             lease=table.duration("lease") * 1000,

@@ -259,11 +259,15 @@ async def consent_withdraw(
 
 @_act("consent.receipt")
 async def consent_receipt(
-    keeper: Keeper, *, agreement: str | None = None, vault: str | None = None
+    keeper: Keeper,
+    *,
+    agreement: str | None = None,
+    runs: tuple[int, ...] = (),
+    vault: str | None = None,
 ) -> Json:
-    """The receipt over all fetched runs, as a file in base64; `name` is its usual name."""
+    """The receipt over `runs`, or all fetched, as a file in base64; `name` is its usual name."""
     async with keeper.using(vault) as light:
-        data = light.receipt(_known(light, agreement))
+        data = light.receipt(_known(light, agreement), runs)
         return {
             "name": f"receipt-{light.vault.name}.village",
             "size": len(data),

@@ -56,7 +56,7 @@ class GatewayCall:
         while more:
             page = await self._ask(pw.GetRecords(agreement=agreement, after=after), pw.RecordsPage)
             records += page.records
-            more = page.more and page.next > after
+            more = page.more and page.next > after and bool(page.records)
             after = page.next
             if len(records) > RECORDS:
                 raise Refused("codec.too-large", f"more than {RECORDS} records")

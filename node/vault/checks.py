@@ -125,7 +125,7 @@ def examine(pile: Pile, agreement: bytes, *, person: bytes, now: int) -> Dossier
     found = _Findings()
     found.add("agreement", f"{len(document.parties)} of {len(document.parties)} parties signed")
     _check_charter(pile, document, people, found)
-    reviewers = _check_reviews(pile.reviews, document, found)
+    reviewers = _check_reviews(pile.reviews, machine, found)
     fill(machine, pile.records)
     return Dossier(opening, machine, people, _dataset(document), reviewers, tuple(found.checks))
 
@@ -284,16 +284,18 @@ def _check_charter(pile: Pile, document: Agreement, people: People, found: _Find
     found.add("registrar", f"{known.name if known else 'the registrar'} is trusted by the space")
 
 
-def _check_reviews(raws: Iterable[bytes], document: Agreement, found: _Findings) -> tuple[str, ...]:
+def _check_reviews(
+    raws: Iterable[bytes], machine: Collaboration, found: _Findings
+) -> tuple[str, ...]:
     """Who of the agreed reviewers approved the code. Raises Refused (algorithm.review)."""
-    parties = {p.did: open_identity(p.identity) for p in document.parties}
+    document = machine.document
     algorithm = document.algorithm
     approved = set()
     for raw in raws:
         signed = _parse(raw, document.space)
         if signed is None or signed.kind != "review" or signed.author not in algorithm.reviewers:
             continue
-        reviewer = parties.get(signed.author)
+        reviewer = machine.parties.get(signed.author)
         review = kinds.read(Review, signed)
         if reviewer is None or signed.key not in reviewer.record_keys:
             continue

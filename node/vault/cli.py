@@ -224,11 +224,12 @@ def withdraw(
 def receipt(
     agreement: Which = None,
     out: Annotated[Path | None, typer.Option(help="Default: receipt-VAULT.village")] = None,
+    run: Annotated[list[int] | None, typer.Option(help="Only this run. Default: all.")] = None,
     vault: VaultOption = None,
     unlock: UnlockOption = None,
 ) -> None:
     """Write the proof of what each run did with your share; anyone can verify it offline."""
-    found = _do("consent.receipt", vault, unlock, agreement=agreement)
+    found = _do("consent.receipt", vault, unlock, agreement=agreement, runs=run)
     target = out or Path(Path(str(found["name"])).name)
     write(target, base64.b64decode(found.pop("file")))
     if str(target) != "-":

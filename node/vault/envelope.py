@@ -12,7 +12,14 @@ from node.share_upload import Parcel, plain_bytes
 from protocol import keys, shape, token
 from protocol.attestation.evidence import enclave_id
 from protocol.kinds.agreement import Agreement, Dataset, People
-from protocol.kinds.consent import Consent, PersonEnvelope, PersonShare, SealedEnvelope, Stop
+from protocol.kinds.consent import (
+    Consent,
+    PersonEnvelope,
+    PersonShare,
+    SealedEnvelope,
+    Stop,
+    sealing_digest,
+)
 from protocol.kinds.host import EnclaveKeys
 from protocol.kinds.share import Share, ShareHeader, Wrap
 from protocol.sealing import stream, wrap
@@ -74,7 +81,7 @@ def make_consent(
         last=terms.last,
         until=document.start + document.purpose.duration,
         told=terms.told,
-        sealing=wrap.public_key(person.sealing),
+        sealing=sealing_digest(wrap.public_key(person.sealing)),
         secret=person.secret,
         gateway=terms.gateway,
     )
@@ -108,14 +115,20 @@ def seal_share(
 
 def seal_envelopes(
     agreement: bytes,
-    owner: bytes,
+    person: Secrets,
     share: SealedShare,
     admission: bytes,
     consent: bytes,
     enclaves: Iterable[EnclaveKeys],
 ) -> PersonShare:
     """Admission, consent and share, sealed to each enclave: all that host and gateway see."""
-    plain = shape.encode(PersonEnvelope(admission=admission, consent=consent, share=share.token))
+    envelope = PersonEnvelope(
+        admission=admission,
+        consent=consent,
+        share=share.token,
+        sealing=wrap.public_key(person.sealing),
+    )
+    plain = shape.encode(envelope)
     envelopes = tuple(
         SealedEnvelope(
             enclave=enclave_id(one),
@@ -123,7 +136,7 @@ def seal_envelopes(
         )
         for one in enclaves
     )
-    return PersonShare(agreement=agreement, owner=owner, share=share.id, envelopes=envelopes)
+    return PersonShare(agreement=agreement, owner=person.key, share=share.id, envelopes=envelopes)
 
 
 def make_parcel(share: SealedShare, person: PersonShare, plain: bytes) -> Parcel:

@@ -5,7 +5,7 @@ person's agreements by keys.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
@@ -21,10 +21,11 @@ from node.vault.callers import Connect
 from node.vault.checks import Check, Dossier, Enclave
 from node.vault.contents import Enrolment, Given, Participation, SentShare
 from node.vault.rows import to_arrow
-from node.vault.standing import Standing, confirmed, standing
+from node.vault.standing import Standing, standing
 from node.vault.steps import (
     Material,
     Visit,
+    all_stopped,
     check_receipt,
     election_checks,
     fetch_material,
@@ -32,18 +33,18 @@ from node.vault.steps import (
     newest_share,
     next_window,
     quorum_of,
-    secrets_of,
     standing_of,
     told_of,
     unfinished,
     verify_host,
+    with_receipts,
     with_share,
     wrapped_to,
 )
 from node.vault.vault import Vault
 from protocol import keys, token, topic
 from protocol.errors import ProtocolError, Refused
-from protocol.identity import Participant, open_identity
+from protocol.identity import Participant
 from protocol.kinds.agreement import Agreement
 from protocol.kinds.identity import PersonCredential
 from protocol.machines.election import Elected
@@ -247,7 +248,7 @@ class LightPeer:
         targets = [one.keys for one in enclaves if one.id in wrapped_to(sent)]
         admission = part.admission or b""
         person = envelope.seal_envelopes(
-            dossier.id, visit.person.key, share, admission, given.consent, targets
+            dossier.id, visit.person, share, admission, given.consent, targets
         )
         receipt = await self._upload(visit, envelope.make_parcel(share, person, plain))
         check_receipt(receipt, dossier, found, share.id)
@@ -287,7 +288,8 @@ class LightPeer:
         return self.vault.change(agreement, lambda p: replace(p, refused=now), "refused", "")
 
     async def withdraw(self, agreement: bytes, gateway: str | None = None) -> Standing:
-        """End the newest consent for ever and tell all parties; again, to gather more receipts.
+        """End every consent for ever and tell all parties; again, to gather more receipts. An older
+        one was replaced, not ended: a host could show it to an enclave that knows no newer.
 
         It rests on the agreement that the vault holds, not on what a gateway says now. Raises
         Refused (consent.missing), TransportError.
@@ -295,43 +297,33 @@ class LightPeer:
         part = self.vault.participation(agreement)
         if not part.given:
             raise Refused("consent.missing", "there is no consent to withdraw")
-        given = part.given[-1]
-        if given.stop is None:
-            raw = envelope.make_stop(agreement, given.consent, secrets_of(part))
-            stopped = replace(given, stop=raw)
+        if any(one.stop is None for one in part.given):
+            open_ones = ", ".join(f"#{one.ordinal}" for one in part.given if one.stop is None)
             part = self.vault.change(
-                agreement,
-                lambda p: replace(p, given=(*p.given[:-1], stopped)),
-                "withdrawal signed",
-                f"consent #{given.ordinal}",
+                agreement, all_stopped, "withdrawal signed", f"consent {open_ones}"
             )
-        stop = part.given[-1].stop or b""
+        stops = [one.stop for one in reversed(part.given) if one.stop is not None]
 
-        async def act(transport: Transport) -> tuple[bytes, ...]:
+        receipts: list[bytes] = []
+
+        async def act(transport: Transport) -> None:
             async with callers.gateway_call(transport, gateway or part.address) as call:
-                return await call.stop(stop)
+                for stop in stops:
+                    receipts.extend(await call.stop(stop))
 
-        receipts = await self._dial(part.keys.node, act)
-        return self._confirmed(agreement, receipts)
+        try:
+            await self._dial(part.keys.node, act)
+        finally:
+            state = self._confirmed(agreement, receipts)
+        return state
 
-    def _confirmed(self, agreement: bytes, receipts: tuple[bytes, ...]) -> Standing:
+    def _confirmed(self, agreement: bytes, receipts: list[bytes]) -> Standing:
         """Keep the receipts that verify and say something new."""
         part = self.vault.participation(agreement)
-        given, parties = part.given[-1], self._parties(part)
-        stop = given.stop or b""
-        kept = list(given.stop_receipts)
-        for raw in receipts:
-            before = confirmed(stop, kept, parties)
-            if confirmed(stop, [*kept, raw], parties) != before:
-                kept.append(raw)
-        told = replace(given, stop_receipts=tuple(kept))
-        state = standing(told, parties, quorum_of(parties))
-        self.vault.change(
-            agreement,
-            lambda p: replace(p, given=(*p.given[:-1], told)),
-            state.state,
-            state.words,
-        )
+        parties = self._parties(part)
+        told = tuple(with_receipts(one, receipts, parties) for one in part.given)
+        state = standing(told[-1], parties, quorum_of(parties))
+        self.vault.change(agreement, lambda p: replace(p, given=told), state.state, state.words)
         return state
 
     # --- keeping --------------------------------------------------------------------------------
@@ -348,12 +340,13 @@ class LightPeer:
         await results.fetch_results(self.vault, visit.call, visit.dossier, visit.gateway)
         return self.vault.participation(visit.dossier.id)
 
-    def receipt(self, agreement: bytes) -> bytes:
-        """The receipt file: for each fetched run, proof of use or absence, under each consent.
+    def receipt(self, agreement: bytes, runs: Collection[int] = ()) -> bytes:
+        """The receipt file: for each of `runs`, or of all that were fetched, proof of use or
+        absence, under each consent.
 
         Raises Refused (consent.missing, run.proof).
         """
-        return results.build_receipt(self.vault, agreement)
+        return results.build_receipt(self.vault, agreement, runs)
 
     def standings(self, agreement: bytes) -> list[Standing]:
         """Where each consent to an agreement stands, oldest first, by what the vault holds."""
@@ -407,10 +400,10 @@ class LightPeer:
         return self.vault.change(visit.dossier.id, how, event, why)
 
     def _parties(self, part: Participation) -> dict[bytes, Participant]:
-        document = topic.read_opening(self.vault.blobs.get(part.opening)).document
-        if not isinstance(document, Agreement):
+        opening = topic.read_opening(self.vault.blobs.get(part.opening))
+        if not isinstance(opening.document, Agreement):
             raise Refused("topic.opening")
-        return {one.did: open_identity(one.identity) for one in document.parties}
+        return {one.did: opening.participants[one.did] for one in opening.document.parties}
 
 
 async def _nothing(_: Visit) -> None:

@@ -1,7 +1,7 @@
 """What comes home: proofs of what each run did with the share, own results, the receipt file."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +19,10 @@ from protocol.sealing import wrap
 
 RUNS: Final = 1000
 """Runs of one agreement that a vault keeps proofs of."""
+
+
+MAIL: Final = 20
+"""Pages of a mailbox that one visit empties: a gateway could go on for ever."""
 
 
 async def fetch_uses(vault: Vault, call: GatewayCall, dossier: Dossier) -> None:
@@ -84,11 +88,17 @@ async def fetch_results(vault: Vault, call: GatewayCall, dossier: Dossier, gatew
         return
     await call.open_mail(gateway, part.keys.signing)
     after = 0
-    while items := await call.mail(after):
+    for _ in range(MAIL):
+        items = await call.mail(after)
         for item in items:
+            if item.number <= after:
+                vault.note("mail refused", dossier.id, f"item {item.number} after item {after}")
+                return
             if not await _take(vault, call, dossier, item.number):
                 return
             after = item.number
+        if not items:
+            return
         await call.acknowledge(after)
 
 
@@ -150,17 +160,21 @@ def open_result(part: Participation, dossier: Dossier, delivery: Delivery) -> Se
     return output
 
 
-def build_receipt(vault: Vault, agreement: bytes) -> bytes:
-    """The person's receipt over all fetched runs. Raises Refused (consent.missing, run.proof)."""
+def build_receipt(vault: Vault, agreement: bytes, chosen: Collection[int] = ()) -> bytes:
+    """The person's receipt over the chosen runs, or else over all that were fetched.
+
+    Raises Refused (consent.missing, run.proof).
+    """
     part = vault.participation(agreement)
     if not part.given:
         raise Refused("consent.missing", "there is no consent to prove anything about")
-    if not part.uses:
-        raise Refused("run.proof", "no run is known yet: fetch first")
+    uses = [use for use in part.uses if not chosen or use.number in chosen]
+    if not uses or not {use.number for use in uses}.issuperset(chosen):
+        raise Refused("run.proof", "no such run is known yet: fetch first")
     opening = shape.decode(AgreementOpening, vault.blobs.get(part.opening), limits.FRAME)
     runs = [
         (vault.blobs.get(use.certificate), vault.blobs.get(use.leaves))
-        for use in sorted(part.uses, key=lambda use: use.number)
+        for use in sorted(uses, key=lambda use: use.number)
     ]
     stops = [one.stop for one in part.given if one.stop is not None]
     return receipt.build(opening.document, runs, [one.consent for one in part.given], stops)

@@ -1,6 +1,7 @@
 """The steps of an act, each usable alone: challenge enclaves, fetch material, read what is kept."""
 
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from node import wire
@@ -9,7 +10,7 @@ from node.vault import callers, checks, envelope
 from node.vault.callers import GatewayCall
 from node.vault.checks import Check, Dossier, Enclave
 from node.vault.contents import Given, Participation, SentShare
-from node.vault.standing import Standing, standing
+from node.vault.standing import Standing, confirmed, standing
 from protocol import decision, kinds, record, token
 from protocol.errors import Refused
 from protocol.identity import Participant
@@ -108,8 +109,9 @@ def election_checks(
 def check_receipt(raw: bytes, dossier: Dossier, found: Elected, share: bytes) -> None:
     """The enclave that was elected took this share. Raises Refused (share.*, record.*)."""
     signed = record.parse(raw)
-    if signed.topic != dossier.id or signed.key != found.candidacy.enclave.signing:
-        raise Refused("share.binding", "the receipt is not by the elected enclave")
+    by = (signed.topic, signed.kind, signed.key)
+    if by != (dossier.id, "receipt", found.candidacy.enclave.signing):
+        raise Refused("share.binding", "this is no receipt by the elected enclave")
     receipt = kinds.read(Receipt, signed)
     if receipt.share != share:
         raise Refused("share.binding", "the receipt is for another share")
@@ -179,3 +181,29 @@ def wrapped_to(sent: SentShare) -> set[bytes]:
 def with_share(given: tuple[Given, ...], ordinal: int, share: SentShare) -> tuple[Given, ...]:
     """The consents, with this share under the one of `ordinal`."""
     return tuple(replace(one, share=share) if one.ordinal == ordinal else one for one in given)
+
+
+def all_stopped(part: Participation) -> Participation:
+    """The participation with a signed withdrawal of every consent."""
+    own = secrets_of(part)
+
+    def stopped(one: Given) -> Given:
+        if one.stop is not None:
+            return one
+        return replace(one, stop=envelope.make_stop(part.agreement, one.consent, own))
+
+    return replace(part, given=tuple(map(stopped, part.given)))
+
+
+def with_receipts(
+    given: Given, receipts: Iterable[bytes], parties: Mapping[bytes, Participant]
+) -> Given:
+    """A consent with those receipts of its withdrawal that verify and say something new."""
+    if given.stop is None:
+        return given
+    kept = list(given.stop_receipts)
+    for raw in receipts:
+        before = confirmed(given.stop, kept, parties)
+        if confirmed(given.stop, [*kept, raw], parties) != before:
+            kept.append(raw)
+    return replace(given, stop_receipts=tuple(kept))

@@ -2,10 +2,14 @@
 
 It holds the agreement document, and for each run the record with the votes of a quorum, and for
 each of the person's consents the proof that its leaf is, or is not, among the leaves of that run.
-Left out is what proves nothing more: the parties' signatures on the agreement (each vote is a
-record of the topic that the document's digest names), votes beyond the quorum, and the election (a
-quorum that votes for a run record has verified the enclave). Whoever gets the receipt gets the
-consents, and with them the receipt secrets: it is the person's to give.
+Left out are votes beyond the quorum, the election (a quorum that votes for a run record has
+verified the enclave), and who stands behind the voting keys: the parties' identities and their
+signatures on the agreement are in the audit file. Each vote is a record of the topic that the
+document's digest names, so whoever knows that digest from a party needs neither. Whoever gets the
+receipt gets the consents, and with them the receipt secrets: it is the person's to give.
+
+Size: with five parties and one consent 7.3 kB for one run, and 3.6 kB for each further one; in the
+demo (six parties, two consents and a withdrawal) 9.0 to 9.7 kB for one run, 22.2 kB for all four.
 """
 
 import hashlib
@@ -43,7 +47,10 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptRun:
-    """One run: its certificate, and a proof for each consent of the receipt, in their order."""
+    """One run: its certificate, and proofs for the receipt secrets of the consents, in their order.
+
+    Consents may share a secret: then one proof is for all of them.
+    """
 
     certificate: RunCertificate
     proofs: tuple[Proof, ...]
@@ -135,8 +142,7 @@ def _receipt_run(
     run = read(Run, record.parse(whole.run))
     sorted_leaves = merkle.split(leaves)
     proofs = []
-    for one in consents:
-        leaf = merkle.person_leaf(one.body.secret, one.body.agreement, run.number)
+    for leaf in dict.fromkeys(_leaf(one, run) for one in consents):
         found = merkle.prove(sorted_leaves, leaf)
         proofs.append(
             Proof(inclusion=found) if isinstance(found, Inclusion) else Proof(absence=found)
@@ -163,6 +169,10 @@ def _person(receipt: Receipt, ledger: Ledger) -> _Person:
         raise Refused("consent.scope", "the consents are not in order, each once")
     rule = voting_rule(party_keys(document))
     ledger.prove(f"Agreement {document.name!r} of {len(document.parties)} parties.")
+    ledger.limit(
+        "That the voting keys in the agreement are the parties' own: each party knows it by its "
+        f"id, {agreement.hex()}."
+    )
     return _Person(agreement, document, rule, consents, stops)
 
 
@@ -180,13 +190,13 @@ def _check_run(one: ReceiptRun, person: _Person, ledger: Ledger) -> str:
         rule=person.rule,
     )
     ledger.prove(f"Run {run.number}: {run.outcome}, by the votes of {len(votes)} parties.")
-    if len(one.proofs) != len(person.consents):
-        raise Refused("run.proof", "there is not one proof for each consent")
-    used = [
-        consent
-        for consent, proof in zip(person.consents, one.proofs, strict=True)
-        if _is_in(run, consent, proof)
-    ]
+    leaves = tuple(dict.fromkeys(_leaf(consent, run) for consent in person.consents))
+    if len(one.proofs) != len(leaves):
+        raise Refused("run.proof", "there is not one proof for each receipt secret")
+    there = {
+        leaf for leaf, proof in zip(leaves, one.proofs, strict=True) if _is_in(run, leaf, proof)
+    }
+    used = [consent for consent in person.consents if _leaf(consent, run) in there]
     if not used:
         return f"not in run {run.number}"
     consent = _covering(used, run.number)
@@ -194,8 +204,11 @@ def _check_run(one: ReceiptRun, person: _Person, ledger: Ledger) -> str:
     return f"in run {run.number}, under consent #{consent.body.ordinal}"
 
 
-def _is_in(run: Run, consent: Token[Consent], proof: Proof) -> bool:
-    leaf = merkle.person_leaf(consent.body.secret, consent.body.agreement, run.number)
+def _leaf(consent: Token[Consent], run: Run) -> bytes:
+    return merkle.person_leaf(consent.body.secret, consent.body.agreement, run.number)
+
+
+def _is_in(run: Run, leaf: bytes, proof: Proof) -> bool:
     match proof:
         case Proof(inclusion=Inclusion() as inclusion, absence=None):
             merkle.verify_inclusion(inclusion, leaf, run.leaves, run.leaf_count)

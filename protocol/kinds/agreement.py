@@ -28,11 +28,15 @@ class Purpose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Party:
-    """An organization that signs and votes; `identity` is the exact record it signs with."""
+    """An organization that signs and votes, with `vote_key` and no other key.
+
+    `identity` is the id of the identity record that delegates this key.
+    """
 
     did: Key
     name: Name
-    identity: RawRecord
+    vote_key: Key
+    identity: Hash
     roles: tuple[Role, ...]
     gdpr: Name
 
@@ -155,11 +159,12 @@ class Attestation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A host that may be elected: named here, with the identity that may publish a candidacy."""
+    """A host that may be elected: `vote_key` signs its candidacy, `identity` as in Party."""
 
     did: Key
     name: Name
-    identity: RawRecord
+    vote_key: Key
+    identity: Hash
     region: Name
 
 
@@ -213,22 +218,26 @@ class NegotiationOpening:
 class AgreementOpening:
     """The opening of an agreement topic: the document and the votes of all parties on it.
 
-    The topic is SHA-256 of `document`; `votes` come from the negotiation's topic.
+    The topic is SHA-256 of `document`; `votes` come from the negotiation's topic. `identities` are
+    the exact records that the document names by id: of its parties, then of its candidates.
     """
 
     type: Literal["agreement-opening"] = "agreement-opening"
     document: Document
     votes: tuple[Annotated[bytes, Max(limits.RECORD)], ...]
+    identities: tuple[RawRecord, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
     """A version of the document (kind `proposal`); a counter-offer names its parent.
 
-    `document` is the exact CBOR of an Agreement; `changes` says in words what changed and why.
+    `document` is the exact CBOR of an Agreement, `identities` are its records as in an
+    AgreementOpening; `changes` says in words what changed and why.
     """
 
     document: Document
+    identities: tuple[RawRecord, ...]
     parent: Hash | None = None
     changes: tuple[Text, ...]
 

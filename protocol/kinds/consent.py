@@ -7,6 +7,7 @@ enclave inside an envelope sealed to the host's enclave and each standby.
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from protocol import keys
 from protocol.kinds.identity import SealingKey
 from protocol.shape import Count, Hash, Key, Max, Name, Text, Time
 
@@ -17,8 +18,9 @@ class Consent:
 
     `ordinal` counts this person's consents in this agreement from 1; `notice` is the digest of the
     full text that was shown; runs `first` to `last` (both included) are covered; `told` asks for
-    the own result, sealed to `sealing`; `secret` is the receipt secret that lets only its holder
-    ask whether a run used the share; `gateway` is the participant whose mailbox takes answers.
+    the own result, sealed to the key whose `sealing_digest` is `sealing`; `secret` is the receipt
+    secret that lets only its holder ask whether a run used the share; `gateway` is the participant
+    whose mailbox takes answers.
     """
 
     agreement: Hash
@@ -31,18 +33,22 @@ class Consent:
     last: Count
     until: Time
     told: bool
-    sealing: SealingKey
+    sealing: Hash
     secret: Hash
     gateway: Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonEnvelope:
-    """What a person sends, sealed to one enclave by HPKE: raw tokens, checked inside."""
+    """What a person sends, sealed to one enclave by HPKE: raw tokens, checked inside.
+
+    `sealing` is the key that the consent names by digest, so that a consent stays small.
+    """
 
     admission: Annotated[bytes, Max(4096)]
     consent: Annotated[bytes, Max(8192)]
     share: Annotated[bytes, Max(8192)]
+    sealing: SealingKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +104,8 @@ class Notice:
 
     language: Annotated[str, Max(8)]
     text: Text
+
+
+def sealing_digest(key: bytes) -> bytes:
+    """What a consent says of the key to which own results are sealed."""
+    return keys.digest("sealing", key)

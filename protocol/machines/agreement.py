@@ -7,7 +7,7 @@ from protocol.decision import check_vote
 from protocol.effects import Appoint, Effect, Publish, Rewrap
 from protocol.errors import Refused
 from protocol.events import Appraised, Event, HeartbeatHeard, Received, StopHeard, Ticked
-from protocol.identity import Participant, open_identity
+from protocol.identity import Participant
 from protocol.kinds.agreement import Agreement
 from protocol.kinds.common import Refusal
 from protocol.kinds.host import Verdict
@@ -63,18 +63,11 @@ class Collaboration:
     _wrapped: dict[bytes, set[bytes]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        """Read parties and candidates. Raises Refused (identity.*, agreement.document)."""
-        document = self.document
-        keys = topic.party_keys(document)
-        self.parties = {p.did: open_identity(p.identity) for p in document.parties}
-        self.candidates = {c.did: open_identity(c.identity) for c in document.hosts.candidates}
-        for did, candidate in self.candidates.items():
-            if candidate.did != did:
-                # Else whoever names a host could pass off keys of its own as another's.
-                raise Refused(
-                    "agreement.document", f"the identity of {candidate.name} is another's"
-                )
-        rule = voting_rule(keys)
+        """Take parties and candidates. Raises Refused (topic.opening)."""
+        document, known = self.document, self.opening.participants
+        self.parties = {party.did: known[party.did] for party in document.parties}
+        self.candidates = {host.did: known[host.did] for host in document.hosts.candidates}
+        rule = voting_rule(topic.party_keys(document))
         self.election = Election(self.id, document, rule)
         self.runs = Runs(document, self.election, rule)
 

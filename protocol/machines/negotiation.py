@@ -21,7 +21,7 @@ from protocol.decision import Rule
 from protocol.effects import Effect, OpenAgreement, Publish, Tell
 from protocol.errors import Refused
 from protocol.events import Event, Received
-from protocol.identity import Participant, open_identity
+from protocol.identity import Participant
 from protocol.kinds.agreement import (
     Agreement,
     AgreementOpening,
@@ -59,7 +59,8 @@ class Version:
     """A proposal and its place in the tree.
 
     `record` is the id of its record, `digest` what parties sign, `raw` the document's bytes,
-    `parent` the record of the version that it counters. `rule` has the voting key of each party.
+    `identities` the records that it names, `parent` the record of the version that it counters.
+    `rule` has the voting key of each party.
     """
 
     record: bytes
@@ -68,6 +69,7 @@ class Version:
     at: int
     document: Agreement
     raw: bytes
+    identities: tuple[bytes, ...]
     parent: bytes | None
     changes: tuple[str, ...]
     rule: Rule
@@ -110,7 +112,7 @@ class Negotiation:
         """Who may write: members, by their own keys, so much and no more; sound proposals only.
 
         The answer depends on the record alone, never on what came before. Raises Refused
-        (agreement.*, record.author, record.policy, shape.mismatch, codec.*).
+        (agreement.*, record.*, identity.*, shape.mismatch, codec.*).
         """
         if record.author not in self.document.members:
             raise Refused("agreement.party", "not a member of the negotiation")
@@ -124,7 +126,9 @@ class Negotiation:
         match record.kind:
             case "proposal":
                 proposal = kinds.read(Proposal, record)
-                self._check_document(_agreement(proposal), record.author)
+                document = _agreement(proposal)
+                self._check_document(document, record.author)
+                topic.open_participants(document, proposal.identities)
             case "vote":
                 _check_vote(record, participant)
             case _:
@@ -161,7 +165,9 @@ class Negotiation:
 
     def _certified(self, version: Version) -> AgreementOpening:
         votes = (vote.raw for _, vote in sorted(self.signatures(version).items()))
-        return AgreementOpening(document=version.raw, votes=tuple(votes))
+        return AgreementOpening(
+            document=version.raw, votes=tuple(votes), identities=version.identities
+        )
 
     def _check_document(self, document: Agreement, author: bytes) -> None:
         """What must hold of a version by `author` whatever its place in the tree."""
@@ -173,6 +179,19 @@ class Negotiation:
         if not parties.issubset(self.document.members):
             raise Refused("agreement.space", "a party is no member of the negotiation")
         check_document(document)
+
+    def _identities(self, document: Agreement) -> tuple[bytes, ...]:
+        """The records that `document` names, which must be the newest known here: an older one
+        could hold a key that its owner took back. Raises Refused (agreement.document).
+        """
+        found = []
+        for one in topic.named(document):
+            known = self.participants.get(one.did)
+            if known is None or (known.id, known.vote_key) != (one.identity, one.vote_key):
+                detail = f"the identity of {one.name} is not the newest known here"
+                raise Refused("agreement.document", detail)
+            found.append(known.raw)
+        return tuple(found)
 
     # --- view ---------------------------------------------------------------------------------
 
@@ -260,23 +279,28 @@ class Negotiation:
         wrong = terms.misattributed(self.me, document, newest.document if newest else None)
         if wrong:
             raise Refused("agreement.document", f"another party decided {', '.join(wrong)}")
-        parent = newest.record if newest else None
-        proposal = Proposal(document=shape.encode(document), parent=parent, changes=changes)
+        proposal = Proposal(
+            document=shape.encode(document),
+            identities=self._identities(document),
+            parent=newest.record if newest else None,
+            changes=changes,
+        )
         return [Publish("proposal", proposal)]
 
     def accept(self, digest: bytes) -> list[Effect]:
         """Sign the newest version, which must be `digest`: what was read is what is signed.
 
         Nothing if I signed it already. Raises Refused (agreement.version, agreement.closed,
-        agreement.party).
+        agreement.party, agreement.document).
         """
         version = self._mine(digest)
         if self.me in self.signatures(version):
             return []
         self._check_open()
+        self._identities(version.document)
         own = next(party for party in version.document.parties if party.did == self.me)
-        identity = open_identity(own.identity).id
-        return [Publish("vote", Vote(slot=SLOT, subject=digest, choice="yes", identity=identity))]
+        vote = Vote(slot=SLOT, subject=digest, choice="yes", identity=own.identity)
+        return [Publish("vote", vote)]
 
     def reject(self, digest: bytes, reasons: tuple[str, ...]) -> list[Effect]:
         """Reject the newest version, which must be `digest`. Nothing if I rejected it already.
@@ -317,6 +341,7 @@ def _version(record: Record) -> Version:
         at=record.at,
         document=document,
         raw=proposal.document,
+        identities=proposal.identities,
         parent=proposal.parent,
         changes=proposal.changes,
         rule=topic.signing_rule(document),

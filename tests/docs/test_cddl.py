@@ -21,7 +21,7 @@ from protocol.errors import Refused
 from protocol.kinds import agreement, algorithm, common, consent, host, identity, run, share, space
 from protocol.record import Place
 from protocol.shape import Length, Max, Range
-from tests.agreements import CAST, DOCUMENT, NEGOTIATION_RAW, seed
+from tests.agreements import CAST, DOCUMENT, NEGOTIATION_RAW, identities, seed
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "protocol" / "records.cddl").read_text(encoding="utf-8")
@@ -369,7 +369,9 @@ def test_the_sound_agreement_and_the_openings():
     assert accepts(schema("opening"), codec.decode(NEGOTIATION_RAW))
     assert accepts(schema("opening"), shape.write(sample(space.Charter, whole=True)))
     opening = agreement.AgreementOpening(
-        document=shape.encode(DOCUMENT), votes=(signed("vote").raw,)
+        document=shape.encode(DOCUMENT),
+        votes=(signed("vote").raw,),
+        identities=identities(DOCUMENT),
     )
     assert accepts(schema("opening"), shape.write(opening))
     assert not accepts(schema("opening"), shape.write(DOCUMENT))

@@ -20,7 +20,8 @@ from enclave_host.server import Client
 from protocol import codec, record
 from protocol.errors import Refused
 from protocol.kinds.host import EnclaveKeys
-from tests.enclave_rig import PROJECT, SCIENTIFIC, Host, Patient, Rig, rows_of
+from tests.enclave_drive import Host
+from tests.enclave_rig import PROJECT, SCIENTIFIC, Patient, Rig, rows_of
 from tests.hooks.without import SWITCHES
 
 pytestmark = [

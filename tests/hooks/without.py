@@ -25,9 +25,9 @@ def consent() -> None:
     from protocol import token
     from protocol.kinds.consent import Consent
 
-    def any_consent(parties: Any, agreed: Any, key: bytes, raw: bytes) -> Any:
-        if raw:
-            return token.open_(raw, "consent", Consent)
+    def any_consent(parties: Any, agreed: Any, key: bytes, envelope: Any) -> Any:
+        if envelope.consent:
+            return token.open_(envelope.consent, "consent", Consent)
         invented = Consent(
             agreement=parties.id,
             ordinal=1,
@@ -39,7 +39,7 @@ def consent() -> None:
             last=agreed.window,
             until=2**40,
             told=False,
-            sealing=bytes(1216),
+            sealing=bytes(32),
             secret=hashlib.sha256(key).digest(),
             gateway=bytes(32),
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from node.cli.main import main as village
 from node.vault import envelope
-from node.vault.envelope import SealedShare
+from node.vault.envelope import SealedShare, Secrets
 from protocol.kinds.consent import PersonShare
 from protocol.kinds.host import EnclaveKeys
 
@@ -22,14 +22,14 @@ def drop_consents() -> None:
 
     def seal(
         agreement: bytes,
-        owner: bytes,
+        person: Secrets,
         share: SealedShare,
         admission: bytes,
         consent: bytes,
         enclaves: Iterable[EnclaveKeys],
     ) -> PersonShare:
         del consent
-        return honest(agreement, owner, share, admission, b"", enclaves)
+        return honest(agreement, person, share, admission, b"", enclaves)
 
     envelope.seal_envelopes = seal
 

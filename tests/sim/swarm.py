@@ -16,7 +16,6 @@ from protocol.attestation.evidence import enclave_id
 from protocol.effects import Challenge, Effect, Execute, Publish, Summon
 from protocol.errors import Refused
 from protocol.events import Appraised, HeartbeatHeard, Received
-from protocol.identity import open_identity
 from protocol.kinds.host import Candidacy, EnclaveKeys, Verdict
 from protocol.kinds.run import Order, Run, Started, Statement, Summons
 from protocol.machines.agreement import Collaboration, Self
@@ -69,7 +68,7 @@ class Swarm:
         self.players: dict[str, Player] = {}
         document = found.document
         for member in (*document.parties, *document.hosts.candidates):
-            who = open_identity(member.identity)
+            who = found.participants[member.did]
             self.players[member.name] = Player(
                 name=member.name,
                 seed=seeds[member.name],

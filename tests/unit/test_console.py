@@ -6,7 +6,10 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
+from node.console import page
+from node.console.app import Console
 from node.console.door import COOKIE, Door
+from node.console.picture import Fact, Picture, Plot, Row, hex_lines
 
 PORT = 8123
 HOST = f"127.0.0.1:{PORT}"
@@ -119,3 +122,52 @@ async def test_every_answer_keeps_the_browser_strict(door: Door, path: str):
     assert "unsafe" not in policy
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+FOREIGN = "<script>alert(1)</script>"
+
+
+def _picture(title: str = FOREIGN) -> Picture:
+    plot = Plot({"hospital-a": "hospital", FOREIGN: "sponsor"}, {"hospital-a": "host"})
+    return Picture(
+        title=title,
+        simulated=True,
+        participants=plot.participants(),
+        links=plot.links([("hospital-a", FOREIGN), (FOREIGN, "hospital-a"), ("nobody", FOREIGN)]),
+        facts=(Fact(label="agreement", value=FOREIGN),),
+        refusals=(Row(cells=(FOREIGN, FOREIGN, FOREIGN, FOREIGN), tone="bad"),),
+        cipher=hex_lines(bytes(range(60))),
+    )
+
+
+def test_what_peers_wrote_is_escaped():
+    html = page.whole(_picture())
+    assert FOREIGN not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_the_page_says_that_the_enclave_is_simulated():
+    assert "SIMULATED ENCLAVE, NOT CONFIDENTIAL" in page.whole(_picture())
+
+
+def test_two_who_talk_are_joined_once():
+    assert len(_picture().links) == 1
+
+
+def test_ciphertext_is_shown_in_hex():
+    assert "00010203 04050607" in page.parts(_picture())["cipher"]
+
+
+async def test_the_application_serves_the_page_and_its_own_files_only():
+    async def look() -> Picture:
+        return _picture("lung")
+
+    transport = httpx.ASGITransport(app=Console(look).app())  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
+        assert "Village: lung" in (await client.get("/")).text
+        script = await client.get("/static/console.js")
+        assert script.headers["content-type"].startswith("text/javascript")
+        for strange in ("/static/page.html", "/static/..%2fapp.py", "/app.py"):
+            assert (await client.get(strange)).status_code == 404

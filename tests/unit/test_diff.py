@@ -67,16 +67,17 @@ def test_the_second_of_two_equal_names_is_seen_too():
     assert only(after, before).field == "attestation.accept.simulated.measurement"
 
 
-def test_a_new_identity_is_shown_as_one():
+def test_a_new_identity_is_shown():
     renewed = actor("hospital-a", key=seed("new record")).participant
-    party = replace(DOCUMENT.parties[0], identity=renewed.raw)
-    difference = only(replace(DOCUMENT, parties=(party, *DOCUMENT.parties[1:])))
-    assert difference.field == "parties.hospital-a.identity"
-    assert difference.after.startswith("revision 1, ")
-    assert difference.affects == ("hospital-a",)
-    forged = replace(DOCUMENT.parties[0], identity=b"\x00")
-    difference = only(replace(DOCUMENT, parties=(forged, *DOCUMENT.parties[1:])))
-    assert "refused" in difference.after
+    party = replace(DOCUMENT.parties[0], vote_key=renewed.vote_key, identity=renewed.id)
+    after = replace(DOCUMENT, parties=(party, *DOCUMENT.parties[1:]))
+    key, identity = diff.diff(DOCUMENT, after)
+    assert (key.field, key.after) == ("parties.hospital-a.vote_key", renewed.vote_key.hex()[:8])
+    assert (identity.field, identity.after) == (
+        "parties.hospital-a.identity",
+        renewed.id.hex()[:8],
+    )
+    assert key.affects == identity.affects == ("hospital-a",)
 
 
 def test_a_text_cannot_write_on_the_terminal():

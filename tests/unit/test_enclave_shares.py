@@ -312,6 +312,11 @@ def test_a_consent_to_something_else_is_none(office, change):
     )
 
 
+def test_the_sealing_key_is_the_one_that_the_consent_names(office):
+    share = office.rig.person_share(ANN, rows_of(101), office.keys, sealing=seed("of a gateway"))
+    refused("consent.scope", office.begin, share)
+
+
 def test_a_person_needs_an_admission_by_the_registrar_for_this_key(office):
     rig = office.rig
     forged = rig.admission(ANN, by=rig.a.signing)

@@ -269,6 +269,21 @@ async def test_after_a_withdrawal_a_new_consent_replaces_the_old_for_good(tmp_pa
         assert len(enclave.shares.usable()) == 1
 
 
+async def test_a_withdrawal_ends_the_consents_that_were_replaced_too(tmp_path: Path) -> None:
+    """A host that fails over could show the older one to an enclave that knows no newer."""
+    async with village(tmp_path) as here:
+        peer = await here.person()
+        await give(peer, here)
+        await give(peer, here, told=True)
+        assert (await peer.withdraw(here.story.id)).state == "withdrawn"
+        given = peer.vault.participation(here.story.id).given
+        assert [s.state for s in peer.standings(here.story.id)] == ["withdrawn", "withdrawn"]
+        for name in PARTIES:
+            runs = next(here.nodes[name].pipeline.world.collaborations()).runs
+            assert set(runs.stops.values()) == {one.stop for one in given}
+        assert len({token.open_(one.stop or b"", "stop", Stop).body.consent for one in given}) == 2
+
+
 async def test_without_consent_there_is_nothing_to_withdraw(tmp_path: Path) -> None:
     async with village(tmp_path) as here:
         peer = LightPeer(here.vault(), here.connect)
@@ -321,7 +336,7 @@ def _consent() -> Consent:
         last=12,
         until=1,
         told=False,
-        sealing=bytes(1216),
+        sealing=bytes(32),
         secret=seed("s"),
         gateway=seed("g"),
     )

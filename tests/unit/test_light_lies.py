@@ -19,6 +19,7 @@ from protocol.errors import Refused
 from protocol.kinds import agreement as k
 from protocol.kinds.consent import Consent
 from protocol.kinds.identity import Admission
+from protocol.kinds.run import Summons
 from protocol.kinds.space import Review
 from protocol.topic import read_opening
 from tests.agreements import seed
@@ -247,14 +248,34 @@ async def test_a_receipt_of_another_enclave_share_or_verdict_is_no_receipt(tmp_p
             "receipt",
             replace(_body(raw), verdict="share.contract person.other"),
         )
+        summons = here.story.scribe.write(signing, keys.public(signing), "summons", SUMMONS)
         for bad, id_, code in (
             (forged.raw, share, "share.binding"),
+            (summons.raw, share, "share.binding"),
             (raw, seed("other share"), "share.binding"),
             (broken.raw, share, "share.contract"),
         ):
             with pytest.raises(Refused) as caught:
                 steps.check_receipt(bad, dossier, found, id_)
             assert caught.value.code == code
+
+
+SUMMONS = Summons(number=1, term=1, order=bytes(32), nonce=bytes(32))
+
+
+async def test_a_gateway_whose_pages_never_end_does_not_keep_a_vault(tmp_path: Path) -> None:
+    async with village(tmp_path) as here:
+        pages = 0
+
+        def endless(agreement: bytes, after: int) -> pw.RecordsPage:
+            nonlocal pages
+            pages += 1
+            return pw.RecordsPage(records=(), next=after + 1, more=pages < 1000)
+
+        here.gateway.records = endless  # type: ignore[method-assign]
+        peer = await here.person()
+        await refused(give(peer, here), "election.certificate")
+        assert pages == 1
 
 
 def _body(raw: bytes) -> Any:
@@ -318,7 +339,7 @@ async def test_parts_put_together_wrongly_are_refused_by_the_enclave(
         share = envelope.seal_share(here.story.id, dossier.dataset, me, targets)
 
         async def send(said: bytes) -> bytes:
-            person = envelope.seal_envelopes(here.story.id, me.key, share, admission, said, targets)
+            person = envelope.seal_envelopes(here.story.id, me, share, admission, said, targets)
             async with (
                 here.connect(seed("hostile")) as transport,
                 gateway_call(transport, here.gateway_address) as call,

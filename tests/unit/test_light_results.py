@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from node.gateway import Gateway
+from node.inbox import Inbox
+from node.net.peer_id import peer_id_of
 from node.vault.light import LightPeer
 from node.vault.vault import Vault
 from protocol import keys, merkle, shape
@@ -15,7 +17,7 @@ from protocol.errors import Refused
 from protocol.kinds.run import Delivery, SealedOutput
 from protocol.sealing import wrap
 from tests.agreements import seed
-from tests.people_rig import Village, cheap, give, village
+from tests.people_rig import Village, cheap, give, refused, village
 from tests.people_story import PASSPHRASE, RINGS
 
 
@@ -87,6 +89,9 @@ async def test_results_and_proofs_come_home(tmp_path: Path) -> None:
         assert report.findings == ()
         assert "run 1" in report.headline
         assert "run 2" in report.headline
+        assert receipts.verify(peer.receipt(here.story.id, [2])).headline == "not in run 2"
+        with pytest.raises(Refused, match=r"run\.proof"):
+            peer.receipt(here.story.id, [2, 3])
 
 
 async def test_a_result_waits_until_the_proof_of_its_run_is_there(tmp_path: Path) -> None:
@@ -128,6 +133,49 @@ async def test_false_mail_is_refused_and_blocks_nothing(tmp_path: Path) -> None:
         lines = [line for line in peer.vault.contents.diary if line.event == "mail refused"]
         assert len(lines) == 8
         assert journal.mail_list(box, 0, 10) == []
+
+
+async def test_only_the_host_of_the_run_fills_mailboxes(tmp_path: Path) -> None:
+    """Another candidate could fill one up, and so keep the true result out."""
+    async with village(tmp_path) as here:
+        peer = await here.person()
+        await give(peer, here, told=True)
+        run_id = await ran(here, peer, 1, used=True)
+        await told(here, peer, run_id)
+        journal = here.nodes["hospital-a"].journal
+        box = keys.public(peer.vault.participation(here.story.id).keys.signing)
+        ((number, item),) = journal.mail_list(box, 0, 10)
+        journal.mail_delete(box, number)
+        inbox = Inbox(here.nodes["hospital-a"].pipeline)
+        delivery = shape.decode(Delivery, item, 2**20)
+        for name, code in (("host-2", "host.candidate"), ("sponsor", "host.candidate")):
+            sender = peer_id_of(keys.public(RINGS[name].node))
+            await refused(inbox.receive(here.story.id, delivery, sender), code)
+        assert journal.mail_list(box, 0, 10) == []
+        await inbox.receive(here.story.id, delivery, peer_id_of(keys.public(RINGS["host-1"].node)))
+        assert len(journal.mail_list(box, 0, 10)) == 1
+
+
+async def test_a_mailbox_without_end_is_left(tmp_path: Path, monkeypatch: Any) -> None:
+    async with village(tmp_path) as here:
+        peer = await here.person()
+        await give(peer, here, told=True)
+        asked: list[int] = []
+
+        def again(box: bytes, after: int, limit: int) -> list[tuple[int, bytes]]:
+            asked.append(after)
+            return [(1, b"garbage")] if len(asked) < 1000 else []
+
+        def more(box: bytes, after: int, limit: int) -> list[tuple[int, bytes]]:
+            asked.append(after)
+            return [(after + 1, b"garbage")] if len(asked) < 1000 else []
+
+        journal = here.nodes["hospital-a"].journal
+        for lie in (again, more):
+            asked.clear()
+            monkeypatch.setattr(journal, "mail_list", lie)
+            await peer.fetch(here.story.id)
+            assert len(asked) < 100
 
 
 async def test_a_result_of_a_run_without_the_share_is_refused(tmp_path: Path) -> None:

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import codec, keys, limits, record, shape
+from protocol import codec, keys, limits, record, shape, topic
 from protocol.errors import Refused
-from protocol.identity import identity_topic
+from protocol.identity import identity_topic, open_identity
 from protocol.kinds.agreement import (
     Agreement,
     AgreementOpening,
     Algorithm,
     Attestation,
+    Candidate,
     Hosts,
     NegotiationOpening,
     Party,
@@ -255,13 +256,15 @@ def party(number: int, identity_: bytes | None = None) -> Party:
     return Party(
         did=keys.public(root_seed(number)),
         name=f"party {number}",
-        identity=identity_ or identity(number),
+        vote_key=KEYS[number],
+        identity=record.parse(identity_ or identity(number)).id,
         roles=("data-provider",),
         gdpr="controller",
     )
 
 
 NEGOTIATION = b"\x0e" * 32
+IDENTITIES = tuple(identity(number) for number in range(3))
 DOCUMENT = Agreement(
     name="agreement",
     space=bytes(32),
@@ -294,7 +297,10 @@ DOCUMENT = Agreement(
 
 
 def opening(
-    document: Agreement = DOCUMENT, signers: tuple[int, ...] = (0, 1, 2), **parts: object
+    document: Agreement = DOCUMENT,
+    signers: tuple[int, ...] = (0, 1, 2),
+    identities: tuple[bytes, ...] = IDENTITIES,
+    **parts: object,
 ) -> bytes:
     raw = shape.encode(document)
     wanted = {"slot": "agreement", "topic": NEGOTIATION, **parts}
@@ -307,7 +313,7 @@ def opening(
         ).raw
         for number in signers
     )
-    return shape.encode(AgreementOpening(document=raw, votes=votes))
+    return shape.encode(AgreementOpening(document=raw, votes=votes, identities=identities))
 
 
 def test_self_named_openings() -> None:
@@ -324,6 +330,9 @@ def test_agreement_signed_by_all() -> None:
     found = read_opening(opening())
     assert (found.type, found.document) == ("agreement", DOCUMENT)
     assert found.topic == hashlib.sha256(shape.encode(DOCUMENT)).digest()
+    assert found.participants == {
+        one.did: open_identity(raw) for one, raw in zip(DOCUMENT.parties, IDENTITIES, strict=True)
+    }
 
 
 @pytest.mark.parametrize(
@@ -352,19 +361,54 @@ def test_agreement_other_than_the_one_signed() -> None:
     ("parties", "wanted"),
     [
         ((), "0 parties"),
-        ((party(0), party(1), party(1)), "agreement.document"),
-        ((party(0), party(1), party(2, identity(3))), "agreement.document"),
-        ((party(0), party(1), party(2, identity(2, votes=2))), "identity.keys"),
-        ((party(0), party(1), party(2, identity(2, votes=0))), "identity.keys"),
-        ((party(0), party(1), party(2, feed(1)[0].raw)), "record.kind"),
+        ((party(0), party(1), party(1)), "stands there twice"),
+        ((party(0), party(1), replace(party(2), vote_key=KEYS[1])), "stands there twice"),
     ],
 )
-def test_agreement_with_parties_that_are_not(parties: tuple[Party, ...], wanted: str) -> None:
+def test_agreement_that_names_one_twice(parties: tuple[Party, ...], wanted: str) -> None:
     raw = opening(replace(DOCUMENT, parties=parties), signers=(0, 1, 2)[: len(parties)])
     with pytest.raises(Refused) as caught:
         read_opening(raw)
     assert caught.value.code == "agreement.certificate"
     assert wanted in caught.value.detail
+
+
+TWO, NONE, OTHER = identity(2, votes=2), identity(2, votes=0), feed(1)[0].raw
+
+
+@pytest.mark.parametrize(
+    ("third", "identities", "wanted"),
+    [
+        (party(2), IDENTITIES[:2], "agreement.document"),
+        (party(2), (*IDENTITIES, identity(3)), "agreement.document"),
+        (party(2), (IDENTITIES[0], IDENTITIES[2], IDENTITIES[1]), "agreement.document"),
+        (party(2), (*IDENTITIES[:2], record.redact(IDENTITIES[2])), "record.body"),
+        (party(2, identity(3)), IDENTITIES, "agreement.document"),
+        (party(2, identity(3)), (*IDENTITIES[:2], identity(3)), "agreement.document"),
+        (replace(party(2), did=party(3).did), IDENTITIES, "agreement.document"),
+        (replace(party(2), vote_key=KEYS[4]), IDENTITIES, "agreement.document"),
+        (party(2, TWO), (*IDENTITIES[:2], TWO), "identity.keys"),
+        (party(2, NONE), (*IDENTITIES[:2], NONE), "identity.keys"),
+        (party(2, OTHER), (*IDENTITIES[:2], OTHER), "record.kind"),
+    ],
+)
+def test_identities_other_than_those_named(
+    third: Party, identities: tuple[bytes, ...], wanted: str
+) -> None:
+    document = replace(DOCUMENT, parties=(*DOCUMENT.parties[:2], third))
+    with pytest.raises(Refused) as caught:
+        topic.open_participants(document, identities)
+    assert caught.value.code == wanted
+
+
+def test_the_opening_is_refused_with_its_identities() -> None:
+    swapped = (IDENTITIES[1], IDENTITIES[0], IDENTITIES[2])
+    assert code(opening(identities=swapped)) == "agreement.document"
+    host = Candidate(
+        did=party(0).did, name="host", vote_key=KEYS[0], identity=party(0).identity, region=""
+    )
+    both = replace(DOCUMENT, hosts=replace(DOCUMENT.hosts, candidates=(host,)))
+    assert code(opening(both, identities=(*IDENTITIES, IDENTITIES[0]))) == "agreement.document"
 
 
 @pytest.mark.parametrize("value", [None, 1, [], {}, {"type": 1}, {"type": "other"}, {1: "space"}])

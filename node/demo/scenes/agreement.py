@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from node.demo.actor import expect
 from node.demo.stage import DEMO, ENVIRONMENTS, HOSPITALS, HOSTS, PARTIES
-from node.demo.story import Story, clock, enclave, output_of, together
+from node.demo.story import Story, clock, enclave, output_of, title, together
 
 ENVIRONMENT: Final = "scientific"
 ALGORITHM: Final = "cox-ph"
@@ -25,15 +25,20 @@ async def play(story: Story) -> None:
     story.known["agreement"] = found["agreement"]
     digest = found["digest"]
     story.line(
-        f" 2 AGREEMENT    {versions[0]['by']} proposed · Hospital B countered: "
-        f"{'; '.join(counter[0]['changes'])}",
+        f" 2 AGREEMENT    {versions[0]['by']} proposed · {title(counter[0]['by'])} countered: "
+        f"{_asked(counter[0]['changes'])}",
         counter[0]["record"],
     )
     story.line(
         f"                {len(counter[0]['signed'])} of {len(PARTIES)} signed the same digest"
-        f"  {digest[:4]}…{digest[-2:]}                                {clock(story.tale.seconds)}",
+        f"  {digest[:4]}…{digest[-2:]}          {clock(story.tale.seconds)}",
         digest,
     )
+
+
+def _asked(changes: list[str]) -> str:
+    """Changes of a counter-offer in words, without the names of the fields before them."""
+    return ", and ".join(one.partition(": ")[2] for one in changes)
 
 
 async def _publish(story: Story) -> None:

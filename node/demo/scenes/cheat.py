@@ -2,6 +2,7 @@
 `village explain` shows. Hostile programs come from tests/hostile, so only in a checkout.
 """
 
+import base64
 import json
 import sys
 from pathlib import Path
@@ -12,38 +13,47 @@ import trio
 from node.demo.actor import LOOK_EVERY, PATIENCE, SceneFailed, expect
 from node.demo.scenes import founding, intruder, proof, runs, vaults
 from node.demo.stage import HOSPITALS, HOSTS, PARTIES, PROJECT
-from node.demo.story import Story, enclave, output_of, verifier
+from node.demo.story import Story, enclave, output_of, title, verifier
 
 HOSTILE: Final = PROJECT / "tests" / "hostile"
 WITHDRAWS: Final = "03"
-WIDE: Final = (42, 48)
+AFTER_HEADER: Final = 400
+"""Bytes into a run record, where its body lies."""
+WIDE: Final = (33, 43)
+"""Columns of an attack, and of what came of it."""
 
 
 async def play(story: Story) -> None:
     """Nine attacks."""
     story.line(
-        f" 9 NOW WE CHEAT{'':<{sum(WIDE) - 11}}what stopped it",
+        f" 9 NOW WE CHEAT{'':<{sum(WIDE) - 12}}what stopped it",
     )
-    if HOSTILE.is_dir():
-        await _with_hostile_programs(story)
+    hostile = HOSTILE.is_dir()
+    if hostile:
+        await _first_host_cheats(story)
     else:
-        story.tale.say(
-            "   Six attacks need the programs of tests/hostile: not shown here.", kind="note"
-        )
-    await _again_without_one(story)
+        text = "   Five attacks need the programs of tests/hostile: not shown here."
+        story.tale.say(text, kind="note")
     await _table_by_site(story)
+    await vaults.ask(story, WITHDRAWS, "consent.withdraw")
+    if hostile:
+        await _second_host_cheats(story)
+    await _again_without_one(story)
     await _way_out(story)
     await _flipped_bit(story)
     story.line("")
 
 
-async def _with_hostile_programs(story: Story) -> None:
+async def _first_host_cheats(story: Story) -> None:
     story.progress("host-1 comes back, and cheats")
     await _hostile_host(story, "host-1", ("wait",), new_enclave=True)
     await _changed_code(story)
     await intruder.play(story, say)
     await _forged_vote(story)
     await _old_host(story)
+
+
+async def _second_host_cheats(story: Story) -> None:
     story.progress("host-2 cheats too")
     await _hostile_host(story, "host-2", ("hide",), new_enclave=False)
     await _hidden_withdrawal(story)
@@ -128,7 +138,7 @@ async def _changed_code(story: Story) -> None:
     shown = await explained(story, "host-1", "run.code")
     say(
         story,
-        "host loads code with one byte changed",
+        "host changes one byte of the code",
         "enclave refused to open any share",
         f"code digest, agreed by {len(PARTIES)} parties",
         shown["id"],
@@ -157,7 +167,7 @@ async def _old_host(story: Story) -> None:
     term = (await story.node("sponsor").ask("host.show"))["term"]
     say(
         story,
-        "old host-1 comes back, asks for keys",
+        "old host-1 returns, asks for keys",
         f"refused by all {len(set(HOSPITALS))}",
         f"term 1 ended, fenced by term {term}",
         shown["id"],
@@ -166,13 +176,12 @@ async def _old_host(story: Story) -> None:
 
 async def _hidden_withdrawal(story: Story) -> None:
     """Host-2 keeps back what tells of a withdrawal: too few statements are left for a run."""
-    await vaults.ask(story, WITHDRAWS, "consent.withdraw")
-    story.known["order-3"] = await runs.order(story)
+    story.known["order without one"] = await runs.order(story)
     shown = await explained(story, "host-2", "run.statements")
     (_orders(story, "host-2") / "hide").unlink()
     say(
         story,
-        f"host hides the withdrawal of vault {WITHDRAWS}",
+        f"host hides vault {WITHDRAWS}'s withdrawal",
         "run refused",
         f"statements of {_quorum()} of {len(PARTIES)} parties needed",
         shown["id"],
@@ -187,19 +196,16 @@ def _quorum() -> int:
 
 
 async def _again_without_one(story: Story) -> None:
-    order = story.known.get("order-3")
-    if order is None:
-        await vaults.ask(story, WITHDRAWS, "consent.withdraw")
-        order = await runs.order(story)
+    order = story.known.get("order without one") or await runs.order(story)
     run = await runs.ended(story, order)
-    expect("run 3", ("held", "gate.min-change"), (run["outcome"], run["code"]))
+    expect("the run without one", ("held", "gate.min-change"), (run["outcome"], run["code"]))
     expect(
         "people fewer than in run 2", 1, story.known["run-2"]["contributors"] - run["contributors"]
     )
     await _explains(story, run)
     say(
         story,
-        f'sponsor: "run again without vault {WITHDRAWS}"',
+        f"sponsor: again without vault {WITHDRAWS}",
         f"held: {run['detail']}",
         _rule(run, "min_change"),
         run["run"],
@@ -227,7 +233,7 @@ async def _explains(story: Story, run: dict[str, Any]) -> None:
 def _rule(run: dict[str, Any], name: str) -> str:
     """A rule as the gate of this run applied it, and the party that set it."""
     check = next(one for one in run["gate"] if one["rule"] == name)
-    return f"{name} {check['limit']}, set by {check['set_by']}"
+    return f"{name} {check['limit']}, set by {title(check['set_by'])}"
 
 
 # --- an algorithm that wants out, and a file that was altered ------------------------------------
@@ -242,7 +248,7 @@ async def _way_out(story: Story) -> None:
     expect("the way out", ["EAFNOSUPPORT", "EROFS"], outcomes)
     say(
         story,
-        "algorithm opens a socket, writes /",
+        "algorithm opens socket, writes /",
         ", ".join(outcomes),
         f"datacage, tier {tier['tier']}",
         story.known["bundle"],
@@ -250,14 +256,15 @@ async def _way_out(story: Story) -> None:
 
 
 async def _flipped_bit(story: Story) -> None:
-    """One bit of an audit file, in the middle."""
+    """One bit of an audit file, in the record of run 2."""
     await proof.export(story)
-    whole = (story.tale.folder / proof.AUDIT).read_bytes()
-    altered = bytearray(whole)
-    altered[len(altered) // 2] ^= 1
+    run = story.known["run-2"]["run"]
+    shown = await story.node("sponsor").ask("record.show", id=run)
+    altered = bytearray((story.tale.folder / proof.AUDIT).read_bytes())
+    altered[altered.index(base64.b64decode(shown["raw"])) + AFTER_HEADER] ^= 1
     path = story.tale.folder / "audit-altered.village"
     path.write_bytes(altered)
     said = await output_of(verifier("verify", str(path), "--json"), (3,))
     report = json.loads(said)
     said_first = str(report["findings"][0]["sentence"]).partition(" (")[0].partition(":")[0]
-    say(story, "one bit of the audit file flipped", f"exit 3: {said_first}", "village verify", "")
+    say(story, "one bit of the audit file flipped", f"exit 3: {said_first}", "village verify", run)

@@ -78,14 +78,14 @@ async def finished(story: Story) -> None:
 
 def _compare(story: Story, model: dict[str, Any], record: str) -> None:
     story.line(
-        "                          Village, run 2    published (R survival, Efron)    difference"
+        f"   {'':<12}{'Village, run 2':>20}{'published (R survival, Efron)':>34}{'difference':>14}"
     )
     for name, published in PUBLISHED.items():
         ours = model["coefficients"][name]
         far = abs(ours - published)
         said = "< 1e-6" if far < SAME else f"{far:.1e}"
         label = "ECOG" if name == "ph_ecog" else name
-        story.line(f"   {label:<22}{ours:>13.6f}      {published:>13.6f}{said:>28}", record)
+        story.line(f"   {label:<12}{ours:>20.6f}{published:>34.6f}{said:>14}", record)
     interval = model["ci95"]["sex"]
     expect("women live longer", ("0.58", "0.41-0.80", "0.0010"), _question(model))
     story.line(
@@ -116,6 +116,7 @@ def _keep_run(story: Story, run: dict[str, Any]) -> None:
 async def _check_nothing_again(story: Story, before: list[dict[str, Any]]) -> None:
     """The hospitals' shares are the very records of before, and the agreement has no new vote."""
     after = await story.node("sponsor").ask("share.list")
+    expect("owners asked to wrap again", 0, story.watch.count("rewrap"))
     ids = [{one["share"] for one in shares} for shares in (before, after)]
     expect("shares after the fall", ids[0], ids[1])
     found = await story.node("sponsor").ask("agreement.show")

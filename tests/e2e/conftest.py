@@ -1,0 +1,129 @@
+"""The demo, played once for all tests of this folder; while it plays, its hosts are searched."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from node.demo.cast import split
+from node.demo.stage import ENVIRONMENTS, LUNG
+from tests.e2e.plaintext import Needles, in_folder, in_memory, in_open_files
+
+VILLAGE = Path(sys.executable).parent / "village"
+LIMIT = 300
+"""Seconds for the demo on a busy machine; bench/ says how long it takes on an idle one."""
+
+LOOK_AT = {" 6 RUN 1": ("host-1", "host-2"), " 8 RUN 2": ("host-2",)}
+"""After which line which hosts are searched: they have conveyed everything by then."""
+
+
+@dataclass
+class Search:
+    """What was looked through at one host's node, and what was found."""
+
+    host: str
+    pid: int
+    memory: int = 0
+    files: int = 0
+    found: set[str] = field(default_factory=set)
+    forbidden: str = ""
+
+
+@dataclass
+class Told:
+    """How the demo went."""
+
+    out: Path
+    code: int
+    lines: list[dict[str, object]]
+    most: int
+    searches: list[Search]
+    left: list[int]
+    memory: Path | None
+
+    @property
+    def text(self) -> str:
+        return "\n".join(str(line["text"]) for line in self.lines)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """Play the whole demo."""
+    if not LUNG.is_file() or not ENVIRONMENTS.is_dir():
+        pytest.skip("needs make setup: demo data and environment")
+    out = tmp_path_factory.mktemp("demo") / "out"
+    needles = Needles(split(LUNG.read_text("utf-8")))
+    command = [str(VILLAGE), "demo", "--out", str(out), "--json"]
+    with subprocess.Popen(  # noqa: S603 our own program
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "NO_COLOR": "1"}
+    ) as process:
+        lines, searches, most, seen = [], [], 0, set[int]()
+        memory = None
+        deadline = time.monotonic() + LIMIT
+        for line in _lines(process, deadline):
+            lines.append(line)
+            now = children_of(process.pid)
+            memory = memory or memory_of(now)
+            most, seen = max(most, len(now)), seen | now
+            for begin, hosts in LOOK_AT.items():
+                if str(line["text"]).startswith(begin):
+                    searches += [_search(host, out, needles) for host in hosts]
+        code = process.wait(30)
+    alive = [pid for pid in seen if Path(f"/proc/{pid}").exists()]
+    return Told(out, code, lines, most, searches, alive, memory)
+
+
+def memory_of(children: set[int]) -> Path | None:
+    """The folder on a memory file system in which the enclaves work."""
+    for pid, words in _command_lines():
+        if pid in children and "--state" in words:
+            return (Path(words[words.index("--state") + 1]) / "memory").resolve()
+    return None
+
+
+def _lines(process: "subprocess.Popen[str]", deadline: float) -> Iterator[dict[str, object]]:
+    assert process.stdout is not None
+    for text in process.stdout:
+        yield json.loads(text)
+        if time.monotonic() > deadline:
+            process.terminate()
+
+
+def _search(host: str, out: Path, needles: Needles) -> Search:
+    """Memory, open files without a name, and the whole folder of a host's node."""
+    search = Search(host, _pid_of(host, out))
+    try:
+        search.memory, search.found = in_memory(search.pid, needles)
+        search.files, found = in_open_files(search.pid, needles)
+        search.found |= found
+    except PermissionError as error:
+        search.forbidden = str(error)
+    search.found |= in_folder(out / "participants" / host, needles)
+    return search
+
+
+def children_of(parent: int) -> set[int]:
+    """Ids of the processes that a process started and that run now."""
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")
+    return {int(pid) for task in tasks for pid in task.read_text().split()}
+
+
+def _pid_of(host: str, out: Path) -> int:
+    config = str(out / "participants" / host / "node.toml")
+    return next(pid for pid, words in _command_lines() if config in words)
+
+
+def _command_lines() -> Iterator[tuple[int, list[str]]]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            yield int(entry.name), words

@@ -1,0 +1,164 @@
+"""The demo from outside: exit code, every line, every file, every number."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from node.demo.stage import HOSTS, NODES, VAULTS
+from tests.e2e.conftest import VILLAGE, Told, children_of, memory_of
+
+pytestmark = pytest.mark.e2e
+
+RUN_1 = {"age": 0.009754, "sex": -0.531204, "ph.ecog": 0.449860}
+RUN_2 = {"age": 0.011067, "sex": -0.552612, "ph.ecog": 0.463728}
+
+
+def _json(demo: Told, name: str) -> dict:
+    return json.loads((demo.out / name).read_text())
+
+
+def test_every_line_held(demo: Told):
+    assert demo.code == 0, demo.text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "SIMULATED ENCLAVE, NOT CONFIDENTIAL",
+        "Hospital A   53 patients   hazard ratio 0.54 (0.26-1.10)  p 0.09   cannot tell",
+        "registrar vouched for 8 organizations and 16 people · 5 signed the charter · 4 admitted",
+        "at least 10 people per result (was 5)",
+        "6 of 6 signed the same digest",
+        "elected host-1, term 1, standby host-2",
+        "16 asked",
+        "11 said yes",
+        "patient 07 withdrew",
+        "A 53  B 50  C 48  D 61  patients 10",
+        "n 221 (1 row without ECOG left out)",
+        "elected host-2, term 2",
+        "228 rows, n 227, events 164 · released once",
+        "hazard ratio 0.58 (0.41-0.80), p 0.0010",
+        "code digest, agreed by 6 parties",
+        "consent check",
+        "record signature",
+        "term 1 ended, fenced by term",
+        "statements of 5 of 6 parties needed",
+        "min_change 5, set by Hospital B",
+        "min_contributors 10, set by Hospital B",
+        "EAFNOSUPPORT, EROFS",
+        "exit 3: record",
+        "verified offline by all 6 parties · 0 findings",
+        "not in run 1 · in run 2, under consent #2",
+    ],
+)
+def test_the_screen_says(demo: Told, said: str):
+    assert said in demo.text
+
+
+def test_the_published_fit(demo: Told):
+    result = _json(demo, "result.json")
+    assert (result["n"], result["events"]) == (227, 164)
+    assert result["concordance"] == pytest.approx(0.637, abs=5e-4)
+    for name, value in RUN_2.items():
+        assert result["coefficients"][name] == pytest.approx(value, abs=1e-5)
+    assert {"coefficients", "standard_errors", "p", "ci95", "concordance"} <= result.keys()
+
+
+def test_the_first_run(demo: Told):
+    result = _json(demo, "result-run1.json")
+    assert (result["n"], result["events"]) == (221, 164)
+    for name, value in RUN_1.items():
+        assert result["coefficients"][name] == pytest.approx(value, abs=1e-5)
+
+
+def test_at_least_twelve_processes(demo: Told):
+    assert demo.most >= len(NODES) + len(HOSTS) + 1 >= 12
+
+
+def test_nothing_is_left_running(demo: Told):
+    assert demo.left == []
+
+
+def test_each_process_has_a_log(demo: Told):
+    logs = {path.stem for path in (demo.out / "logs").iterdir()}
+    assert {*NODES, *HOSTS.values(), VAULTS} <= logs
+
+
+def test_lines_name_their_records(demo: Told):
+    lines = [json.loads(line) for line in (demo.out / "events.jsonl").read_text().splitlines()]
+    assert [line["text"] for line in lines] == [line["text"] for line in demo.lines]
+    named = [line for line in lines if line["record"]]
+    assert len(named) > 20
+    assert all(len(bytes.fromhex(line["record"])) == 32 for line in named)
+
+
+def test_timings(demo: Told):
+    timings = _json(demo, "timings.json")
+    wanted = {"agreement", "election", "run order to opened result", "fail-over", "whole"}
+    assert wanted | {f"share of hospital-{letter}" for letter in "abcd"} <= timings.keys()
+
+
+@pytest.mark.parametrize("file", ["audit.village", "receipt-07.village"])
+def test_files_verify_from_outside(demo: Told, file: str):
+    for command in ([sys.executable, "-m", "protocol.audit", "verify"], [str(VILLAGE), "verify"]):
+        done = subprocess.run(  # noqa: S603 our own program
+            [*command, str(demo.out / file)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_flipped_bit_is_found(demo: Told):
+    done = subprocess.run(  # noqa: S603 our own program
+        [str(VILLAGE), "verify", str(demo.out / "audit-altered.village")],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3
+
+
+def test_an_interrupted_demo_leaves_nothing(tmp_path: Path):
+    command = [str(VILLAGE), "demo", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 our own program
+        while not (children := children_of(process.pid)):
+            time.sleep(0.05)
+        memory = None
+        while memory is None:
+            time.sleep(0.05)
+            memory = memory_of(children_of(process.pid))
+        process.terminate()
+        assert process.wait(20) == 130
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+    assert not memory.exists()
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    done = subprocess.run(  # noqa: S603 our own program
+        [str(VILLAGE), "demo", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "not empty" in done.stderr
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_unknown_scene_is_a_wrong_use(tmp_path: Path):
+    done = subprocess.run(  # noqa: S603 our own program
+        [str(VILLAGE), "demo", "--out", str(tmp_path), "--scenes", "finale"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2

@@ -94,6 +94,7 @@ docs: $(READY)
 	@$(BIN)/python tools/refusals_docs.py
 	@$(BIN)/python tools/limits_docs.py
 	@$(BIN)/python tools/admin_docs.py
+	@$(BIN)/python tools/cli_docs.py
 
 soak: $(READY)
 	@$(BIN)/python -m pytest -q -m soak

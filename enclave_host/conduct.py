@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enclave_host import history, lineage, outputs
 from enclave_host.computation import Finding, Open, Task
 from enclave_host.inputs import Datacage
+from enclave_host.orders import read_order
 from enclave_host.outputs import Leaving
-from enclave_host.parameters import read_order
 from enclave_host.plan import Plan, Wanted, make_plan
 from enclave_host.run_record import Facts, build, leaves_of, matches
 from enclave_host.session import Session

@@ -91,9 +91,12 @@ class Effects:
         """Perform effects, and let time pass for the machines, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            while True:
-                await self.pipeline.tick()
-                await trio.sleep(0.25)
+            try:
+                while True:
+                    await self.pipeline.tick()
+                    await trio.sleep(0.25)
+            finally:
+                self._nursery = None  # told to stop: what is due now is asked for at the next start
 
     def perform(self, room: Room, effect: e.Effect) -> None:
         """Start an effect unless it runs already or is done for this process's life."""

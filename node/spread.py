@@ -87,8 +87,12 @@ class Spread:
         """Dial, push and pull until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(self._keep_looking)
-            nursery.start_soon(self._keep_pulling)
+            try:
+                nursery.start_soon(self._keep_looking)
+                nursery.start_soon(self._keep_pulling)
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None  # told to stop: what comes now is left to the next start
 
     # --- out ----------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from protocol.topic import Feeds, read_opening
 from tests.agreements import AT, CAST, DOCUMENT, NEGOTIATION, PARTIES, Actor, Pen, identities, seed
 
 ZERO = bytes(32)
+AGREED = '{"covariates":["age"]}'
 VOTERS = [party.name for party in PARTIES]
 QUORUM = VOTERS[:4]
 
@@ -178,7 +179,7 @@ class Telling:
         for name in names:
             self.say(name, "lapse", Lapse(term=term, reason="silent"))
 
-    def order(self, parameters: str = "{}") -> Record:
+    def order(self, parameters: str = AGREED) -> Record:
         return self.say("sponsor", "order", Order(entry="fit", parameters=parameters))
 
     def summon(self, order: Record, number: int = 1, term: int = 1, enclave: str = "one") -> None:
@@ -213,7 +214,7 @@ class Telling:
             "term": term,
             "order": order.id,
             "entry": "fit",
-            "parameters": "{}",
+            "parameters": AGREED,
             "appointment": elected.subject if elected else ZERO,
             "statements": tuple(one.id for one in statements),
             "stops": (),

@@ -132,7 +132,9 @@ def export(
 
 
 @vault_app.command(epilog="Example: village vault run --config vaults.toml")
-def run(config: Annotated[Path, typer.Option("--config", metavar="FILE")]) -> None:
+def run(
+    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="Its configuration.")],
+) -> None:
     """Serve many vaults on one socket, until SIGTERM."""
     from node.vault import serve
 

@@ -11,11 +11,12 @@ from protocol.identity import Participant
 from protocol.kinds.agreement import Agreement
 from protocol.kinds.common import Refusal
 from protocol.kinds.host import Verdict
-from protocol.kinds.run import Run, Started, Summons
+from protocol.kinds.run import Order, Run, Started, Summons
 from protocol.kinds.share import Receipt, Share, ShareHeader
 from protocol.kinds.share import Rewrap as RewrapDocument
 from protocol.machines.election import Election, voting_rule
 from protocol.machines.runs import Runs
+from protocol.parameters import check_order
 from protocol.record import Record
 from protocol.shape import decode
 from protocol.topic import Opening
@@ -137,8 +138,10 @@ class Collaboration:
                 known = self.shares.get(kinds.read(RewrapDocument, record).share)
                 if known is None or known[0].author != record.author:
                     raise Refused("share.binding", "only the owner wraps the key of a share again")
-            case "order" if record.author not in self.document.runs.by:
-                raise Refused("run.order", f"{participant.name} is not named in runs.by")
+            case "order":
+                if record.author not in self.document.runs.by:
+                    raise Refused("run.order", f"{participant.name} is not named in runs.by")
+                check_order(self.document, kinds.read(Order, record))
             case _:
                 return
 

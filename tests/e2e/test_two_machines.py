@@ -80,8 +80,8 @@ class Shell:
         """End the shell and everything it started."""
         os.killpg(self.process.pid, signal.SIGTERM)
         self.process.stdin.close()
-        self.process.stdout.read()
         self.process.wait(30)
+        self.process.stdout.close()
 
 
 @contextmanager

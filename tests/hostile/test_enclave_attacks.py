@@ -82,6 +82,15 @@ def test_a_withdrawal_that_ends_a_consent_here_is_never_forgotten(host):
     assert person.id not in host.prepare(1, honest).shares
 
 
+def test_a_recipient_whose_key_takes_nothing_is_found_out_before_any_share(start, monkeypatch):
+    monkeypatch.setattr(wrap, "public_key", lambda _: bytes(wrap.PUBLIC_BYTES))
+    rig = Rig(environment.digest(start.folder))
+    monkeypatch.undo()
+    host = Host(rig, rig.host_1, Door(start()))
+    with pytest.raises(Refused, match=r"share\.wrap"):
+        host.join()
+
+
 # --- a person ------------------------------------------------------------------------------------
 
 

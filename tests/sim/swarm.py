@@ -303,7 +303,9 @@ class Swarm:
 
     def order(self, name: str) -> None:
         """A party orders a run."""
-        self.publish(self.players[name], "order", Order(entry="fit", parameters="{}"))
+        self.publish(
+            self.players[name], "order", Order(entry="fit", parameters='{"covariates":["age"]}')
+        )
 
     def committed(self, name: str) -> dict[int, bytes]:
         """Number -> what the run computed on, as one player sees it."""

@@ -151,3 +151,47 @@ def test_scripts_must_say_yes(monkeypatch):
         talk.confirm("Sign?", yes=False)
     assert left.value.exit_code == talk.USAGE
     talk.confirm("Sign?", yes=True)
+
+
+def test_rows_that_do_not_fit_side_by_side_are_blocks(capsys, monkeypatch):
+    monkeypatch.setattr(show, "_columns", lambda: 40)
+    show.tell([{"name": "a", "words": "w" * 50}, {"name": "b", "words": "short"}])
+    assert capsys.readouterr().out.splitlines() == [
+        "name   a",
+        f"words  {'w' * 50}",
+        "",
+        "name   b",
+        "words  short",
+    ]
+
+
+def test_deeper_fields_are_set_in(capsys):
+    show.tell({"kind": "run", "body": {"rows": 5, "gate": [{"rule": "x", "passed": True}]}})
+    assert capsys.readouterr().out.splitlines() == [
+        "kind  run",
+        "",
+        "body",
+        "  rows  5",
+        "",
+        "  gate",
+        "    rule  passed",
+        "    x     yes",
+    ]
+
+
+def test_a_refusal_is_explained_in_words(capsys, monkeypatch):
+    answer = {"is": "refusal", "id": "ab" * 32, "refusal": "ab" * 32, "code": "term.fenced"}
+    answer |= {"rule": "The term has ended.", "set_by": "protocol", "fix": "None.", "at": 0}
+    answer |= {"subject": "", "party": "host-1", "detail": "term 1 ended"}
+    monkeypatch.setattr("node.cli.explain.call", lambda *_, **__: answer)
+    assert entry.main(["explain", "abab"]) == 0
+    printed = capsys.readouterr().out
+    for said in ("term 1 ended", "host-1", "The term has ended.", "set by  the protocol", "None."):
+        assert said in printed
+
+
+def test_the_wrong_socket_is_a_wrong_use_that_says_so(capsys):
+    with pytest.raises(typer.Exit) as left:
+        talk.fail(AdminError({"code": "admin.method", "message": "There is no act."}, 404))
+    assert left.value.exit_code == talk.USAGE
+    assert "is this the right one?" in capsys.readouterr().err

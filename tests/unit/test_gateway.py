@@ -84,7 +84,7 @@ async def test_shares_and_statements_of_organizations_are_never_shown(tmp_path: 
 def _order() -> Any:
     from protocol.kinds.run import Order
 
-    return Order(entry="fit", parameters="{}")
+    return Order(entry="fit", parameters='{"covariates":["age"]}')
 
 
 async def test_records_come_in_pages_without_gap_or_repeat(

@@ -13,7 +13,7 @@ from protocol.kinds.run import Order, Statement
 from protocol.machines.runs import PATIENCE
 from protocol.record import Record
 from tests.agreements import AT, SPONSOR
-from tests.in_force import QUORUM, VOTERS, ZERO, Telling, retold
+from tests.in_force import AGREED, QUORUM, VOTERS, ZERO, Telling, retold
 
 PATIENT = AT + PATIENCE
 
@@ -261,7 +261,7 @@ def test_after_the_agreed_number_of_runs_nothing_is_summoned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found, _ = committed("host-1")
-    found.order('{"again":1}')
+    found.order('{"covariates":["sex"]}')
     assert [e for e in found.owed() if isinstance(e, Summon)]
     limited = replace(found.runs.document, runs=replace(found.runs.document.runs, at_most=1))
     monkeypatch.setattr(found.runs, "document", limited)
@@ -270,7 +270,7 @@ def test_after_the_agreed_number_of_runs_nothing_is_summoned(
 
 def test_a_fenced_host_owes_nothing() -> None:
     found, _ = committed("host-1")
-    found.order('{"again":1}')
+    found.order('{"covariates":["sex"]}')
     found.lapse(1)
     assert not [e for e in found.owed() if isinstance(e, Summon | Execute | Release)]
 
@@ -307,7 +307,7 @@ def test_votes_in_invented_slots_end_nothing() -> None:
 
 def test_only_who_is_named_orders() -> None:
     found = Telling()
-    wish = Order(entry="fit", parameters="{}")
+    wish = Order(entry="fit", parameters=AGREED)
     found.refused("run.order", "hospital-a", "order", wish)
     assert found.say("sponsor", "order", wish).author == SPONSOR.did
     assert len(found.runs.pending_orders()) == 1
@@ -324,3 +324,23 @@ def test_order_of_arrival_changes_nothing() -> None:
         assert other.runs.committed() == found.runs.committed()
         assert other.runs.promised == found.runs.promised
         assert other.runs.statements.keys() == found.runs.statements.keys()
+
+
+@pytest.mark.parametrize(
+    ("entry", "parameters"),
+    [
+        ("nonsense", AGREED),
+        ("fit", "{}"),
+        ("fit", "{"),
+        ("fit", '{"covariates":[]}'),
+        ("fit", '{"covariates":["shoe size"]}'),
+        ("fit", '{"covariates":["age"],"covariates":["sex"]}'),
+    ],
+)
+def test_an_order_outside_the_agreement_never_stands_in_the_way(
+    entry: str, parameters: str
+) -> None:
+    """No enclave would run it, so that it would wait for ever before all later orders."""
+    found = Telling()
+    found.refused("run.order", "sponsor", "order", Order(entry=entry, parameters=parameters))
+    assert found.runs.pending_orders() == []

@@ -58,7 +58,7 @@ async def _publish(story: Story) -> None:
         verdict="approved",
         text="Read in full; agrees with coxph of R's package survival on public data.",
     )
-    story.command("hospital-a", "algorithm review cox-ph --approve")
+    story.command("hospital-a", "algorithm review cox-ph --text 'Read in full.'")
     contract = (DEMO / "contracts" / "lung-v1.odcs.yaml").read_bytes()
     file = base64.b64encode(contract).decode()
     for name in HOSPITALS:

@@ -26,7 +26,7 @@ WIDE: Final = (33, 43)
 async def play(story: Story) -> None:
     """Nine attacks."""
     story.line(
-        f" 9 NOW WE CHEAT{'':<{sum(WIDE) - 12}}what stopped it",
+        f" 9 NOW WE CHEAT{'':<{sum(WIDE) - 10}}what stopped it",
     )
     hostile = HOSTILE.is_dir()
     if hostile:
@@ -138,7 +138,7 @@ async def _changed_code(story: Story) -> None:
     shown = await explained(story, "host-1", "run.code")
     say(
         story,
-        "host changes one byte of the code",
+        "host changes a byte of the code",
         "enclave refused to open any share",
         f"code digest, agreed by {len(PARTIES)} parties",
         shown["id"],
@@ -167,7 +167,7 @@ async def _old_host(story: Story) -> None:
     term = (await story.node("sponsor").ask("host.show"))["term"]
     say(
         story,
-        "old host-1 returns, asks for keys",
+        "old host-1 asks for keys again",
         f"refused by all {len(set(HOSPITALS))}",
         f"term 1 ended, fenced by term {term}",
         shown["id"],
@@ -181,7 +181,7 @@ async def _hidden_withdrawal(story: Story) -> None:
     (_orders(story, "host-2") / "hide").unlink()
     say(
         story,
-        f"host hides vault {WITHDRAWS}'s withdrawal",
+        f"host hides {WITHDRAWS}'s withdrawal",
         "run refused",
         f"statements of {_quorum()} of {len(PARTIES)} parties needed",
         shown["id"],
@@ -218,7 +218,7 @@ async def _table_by_site(story: Story) -> None:
     await _explains(story, run)
     say(
         story,
-        "sponsor asks for a table by site",
+        "sponsor wants a table by site",
         f"refused: {run['detail']}",
         _rule(run, "min_contributors"),
         run["run"],
@@ -248,7 +248,7 @@ async def _way_out(story: Story) -> None:
     expect("the way out", ["EAFNOSUPPORT", "EROFS"], outcomes)
     say(
         story,
-        "algorithm opens socket, writes /",
+        "code opens a socket, writes /",
         ", ".join(outcomes),
         f"datacage, tier {tier['tier']}",
         story.known["bundle"],
@@ -267,4 +267,4 @@ async def _flipped_bit(story: Story) -> None:
     said = await output_of(verifier("verify", str(path), "--json"), (3,))
     report = json.loads(said)
     said_first = str(report["findings"][0]["sentence"]).partition(" (")[0].partition(":")[0]
-    say(story, "one bit of the audit file flipped", f"exit 3: {said_first}", "village verify", run)
+    say(story, "a bit of the audit file flipped", f"exit 3: {said_first}", "village verify", run)

@@ -1,5 +1,6 @@
 """Scene 6: the sponsor orders, the enclave checks, computes and releases; two parties open it."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ async def play(story: Story) -> None:
     ordered_at = story.tale.seconds
     before = time.monotonic()
     order = await runs.order(story)
-    story.command("sponsor", "run start fit --covariates age,sex,ph_ecog --wait")
+    story.command("sponsor", f"run start fit -p 'covariates={json.dumps(runs.COVARIATES)}' --wait")
     run = await runs.ended(story, order)
     model = await runs.opened(story, run["number"])
     seconds = round(time.monotonic() - before, 3)

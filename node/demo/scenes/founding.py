@@ -127,10 +127,13 @@ async def _found(story: Story, cards: dict[str, Any]) -> None:
         founders=founders,
         registrars=["@registrar"],
     )
-    story.command("registrar", "space new lung-cancer --founder CARD … --registrar @registrar")
+    story.command(
+        "registrar",
+        "space new lung-cancer --purpose … --founder CARD:ROLE …",
+    )
     for name in FOUNDERS[1:]:
         await story.node(name).ask("space.join", file=made["file"])
-    story.command("hospital-a", "space join lung-cancer.village")
+    story.command("hospital-a", "space join lung-cancer.charter")
     await together(
         functools.partial(
             story.node(name).until,
@@ -152,7 +155,7 @@ async def _vouch(story: Story, cards: dict[str, Any]) -> None:
             legal_name=legal_name,
             country="NL",
         )
-    story.command("registrar", 'credential issue @hospital-b --legal-name "Hospital B" …')
+    story.command("registrar", 'credential issue @hospital-b --name "Hospital B" --country NL')
 
 
 async def _admit(story: Story, cards: dict[str, Any]) -> None:
@@ -162,7 +165,7 @@ async def _admit(story: Story, cards: dict[str, Any]) -> None:
     for name in GUESTS:
         invited = await inviter.ask("invite.new", card=cards[name]["card"], roles=ROLES[name])
         await story.node(name).ask("space.join", file=invited["file"])
-    story.command("hospital-a", "invite new --card host-1.card --role enclave-host")
+    story.command("hospital-a", "invite new host-1.card --role enclave-host")
     await together(functools.partial(_vote, story, name) for name in FOUNDERS)
     await together(
         functools.partial(

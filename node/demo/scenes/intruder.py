@@ -35,7 +35,7 @@ async def play(story: Story, say: Say) -> None:
     code = await _push(story, actor)
     expect("a share without a consent", "consent.missing", code)
     shown = await vaults_refusal(story)
-    say(story, "a share arrives without a consent", "refused", "consent check", shown)
+    say(story, "a share comes without a consent", "refused", "consent check", shown)
     await trio.to_thread.run_sync(story.troupe.stop, NAME)
 
 

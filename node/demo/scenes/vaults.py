@@ -3,6 +3,7 @@
 import base64
 import functools
 import json
+from collections.abc import Sequence
 from string import Template
 from typing import Any, Final
 
@@ -34,7 +35,8 @@ async def enrol(story: Story) -> int:
         )
     story.command("registrar", "enrolment new row-224 --category patient")
     story.command(
-        "patient-01", "vault new me; village vault enrol CODE; village vault add lung.csv"
+        "patient-01",
+        "vault new me; village vault enrol CODE; village vault add lung.csv --dataset lung-v1",
     )
     letters = await story.node("registrar").ask("enrolment.list")
     used = len([one for one in letters if one["state"] == "used"])
@@ -136,10 +138,10 @@ async def proof(story: Story, number: str, run: dict[str, Any]) -> dict[str, Any
     raise SceneFailed(f"patient {number} has no proof about run {run['number']}")
 
 
-async def receipt(story: Story, number: str) -> bytes:
-    """The receipt file of a patient."""
+async def receipt(story: Story, number: str, runs: Sequence[int]) -> bytes:
+    """The receipt file of a patient about these runs."""
     await fetch(story, number)
-    made = await ask(story, number, "consent.receipt")
+    made = await ask(story, number, "consent.receipt", runs=list(runs))
     return base64.b64decode(made["file"])
 
 

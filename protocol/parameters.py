@@ -3,28 +3,23 @@
 import json
 from typing import Any, assert_never
 
-from enclave_host.parties import Parties
-from protocol import kinds, limits
+from protocol import limits
 from protocol.errors import Refused
-from protocol.kinds.agreement import AgreedEntry
+from protocol.kinds.agreement import AgreedEntry, Agreement
 from protocol.kinds.algorithm import Parameter
 from protocol.kinds.run import Order
-from protocol.record import Record
 
 
-def read_order(parties: Parties, raw: bytes) -> tuple[Record, Order]:
-    """A run order by a party that may give one, within the agreed entry. Raises Refused (run.order,
-    record.*).
+def check_order(document: Agreement, order: Order) -> None:
+    """Refuse (run.order) an order outside the entry points and parameters that all agreed on.
+
+    The gate of every node asks this, so that an order that no enclave would run never stands in
+    the way of the next; the enclave asks it again.
     """
-    found = parties.of_party(raw, "order")
-    if found.author not in parties.document.runs.by:
-        raise Refused("run.order", f"{parties.name(found.author)} may not order runs")
-    order = kinds.read(Order, found)
-    entries = {entry.name: entry for entry in parties.document.algorithm.entries}
+    entries = {entry.name: entry for entry in document.algorithm.entries}
     if order.entry not in entries:
         raise Refused("run.order", f"no agreed entry point {order.entry!r}")
     check_parameters(entries[order.entry], order.parameters)
-    return found, order
 
 
 def check_parameters(entry: AgreedEntry, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from enclave_host.parties import Parties
 from protocol import kinds
-from protocol.errors import Refused
 from protocol.kinds.run import Order
 from protocol.parameters import check_order
 from protocol.record import Record
@@ -13,8 +12,6 @@ def read_order(parties: Parties, raw: bytes) -> tuple[Record, Order]:
     record.*).
     """
     found = parties.of_party(raw, "order")
-    if found.author not in parties.document.runs.by:
-        raise Refused("run.order", f"{parties.name(found.author)} may not order runs")
     order = kinds.read(Order, found)
-    check_order(parties.document, order)
+    check_order(parties.document, found.author, order)
     return found, order

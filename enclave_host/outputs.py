@@ -13,6 +13,7 @@ from protocol.errors import Refused
 from protocol.keys import digest
 from protocol.kinds.run import Delivery, OutputDigest, SealedOutput, output_digest
 from protocol.sealing import wrap
+from protocol.strict_json import no_repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise Refused("gate.quota", "all outputs together")
     try:
         value = json.loads(
-            raw, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite
+            raw, object_pairs_hook=no_repeats, parse_constant=_no_constant, parse_float=_finite
         )
     except (ValueError, RecursionError) as error:
         raise Refused("gate.schema", "the outputs are no JSON") from error
@@ -124,13 +125,6 @@ def commitments(agreement: bytes, leaving: list[Leaving]) -> tuple[OutputDigest,
         size = sum(len(one.json) for one in theirs)
         found.append(OutputDigest(name=name, to=agreement, digest=together, size=size))
     return tuple(found)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice")
-    return found
 
 
 def _no_constant(name: str) -> float:

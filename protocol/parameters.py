@@ -8,14 +8,18 @@ from protocol.errors import Refused
 from protocol.kinds.agreement import AgreedEntry, Agreement
 from protocol.kinds.algorithm import Parameter
 from protocol.kinds.run import Order
+from protocol.strict_json import no_repeats
 
 
-def check_order(document: Agreement, order: Order) -> None:
-    """Refuse (run.order) an order outside the entry points and parameters that all agreed on.
+def check_order(document: Agreement, author: bytes, order: Order) -> None:
+    """Refuse (run.order) an order by `author` outside what all agreed on: who, entry, parameters.
 
     The gate of every node asks this, so that an order that no enclave would run never stands in
     the way of the next; the enclave asks it again.
     """
+    if author not in document.runs.by:
+        name = next((one.name for one in document.parties if one.did == author), "a stranger")
+        raise Refused("run.order", f"{name} is not named in runs.by")
     entries = {entry.name: entry for entry in document.algorithm.entries}
     if order.entry not in entries:
         raise Refused("run.order", f"no agreed entry point {order.entry!r}")
@@ -37,20 +41,12 @@ def _parse(text: str) -> dict[str, Any]:
     if len(text.encode()) > limits.PARAMETERS:
         raise Refused("run.order", "the parameters are too long")
     try:
-        values = json.loads(text, object_pairs_hook=_once)
+        values = json.loads(text, object_pairs_hook=no_repeats)
     except (ValueError, RecursionError) as error:
         raise Refused("run.order", "the parameters are not JSON") from error
     if not isinstance(values, dict):
         raise Refused("run.order", "the parameters are not a JSON object")
     return values
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A name twice could mean one thing to us and another to the algorithm."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice")
-    return found
 
 
 def _allowed(parameter: Parameter, value: Any) -> bool:  # noqa: ANN401 (parsed JSON)

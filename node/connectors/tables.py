@@ -19,6 +19,7 @@ from pyarrow import ipc, parquet
 
 from node.connectors import SourceError, Summary
 from node.connectors.contract import Column, Contract
+from protocol.strict_json import no_repeats
 
 ROWS: Final = 64 * 1024
 """Rows of one batch."""
@@ -209,7 +210,7 @@ def _json_row(line: bytes, row: int, contract: Contract) -> dict[str, Any]:
     if len(line) > BLOCK:
         raise _broken(f"row {row} has more than {BLOCK} bytes")
     try:
-        value = json.loads(line, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(line, object_pairs_hook=no_repeats, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise _broken(f"row {row} is no JSON object on one line") from error
     if not isinstance(value, dict):
@@ -221,13 +222,6 @@ def _json_row(line: bytes, row: int, contract: Contract) -> dict[str, Any]:
         if item is not None and not _fits(column, item):
             raise _no_value(column, row)
     return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
-    return found
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-SCRIPTS = ("bench.daemon", "bench.demo")
+SCRIPTS = ("bench.attestation", "bench.daemon", "bench.records", "bench.demo")
 
 
 def main() -> int:

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from enclave_host.attest.detect import TECHNOLOGIES, Source
+from enclave_host.attest.tpm import TCTI
 from enclave_host.cage import Limits
 from enclave_host.cage.tiers import TIERS
 from protocol import limits
 from protocol.errors import ProtocolError
 
-TECHNOLOGIES: Final = ("simulated",)
 UNITS: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 SOCKET_PATH: Final = 107  # bytes that the kernel allows
 FILE: Final = 64 * 1024
 TOP: Final = {
-    "enclave": {"socket", "technology", "environments", "tier", "memory"},
+    "enclave": {"socket", "environments", "tier", "memory"},
+    "attestation": {"technology", "collateral", "tpm", "ek_certificate"},
     "limits": {"data", "memory", "cpu", "wall", "threads"},
 }
 
@@ -32,11 +34,12 @@ class ConfigError(ProtocolError):
 class Config:
     """`memory` is a directory on a memory file system for open data; shares take at most `data`
     bytes of it, and a run up to three times that while its tables are put together;
-    `environments` are directories that algorithms may import from; `limits` bound each run.
+    `environments` are directories that algorithms may import from; `limits` bound each run;
+    `source` says where evidence comes from.
     """
 
     socket: Path
-    technology: str
+    source: Source
     environments: tuple[Path, ...]
     tier: str | None
     memory: Path
@@ -77,7 +80,7 @@ class _Reader:
         data = self._size("limits", "data", 2 * 2**30)
         config = Config(
             socket=self._socket(),
-            technology=self._choice("enclave", "technology", TECHNOLOGIES) or "",
+            source=self._source(),
             environments=self._environments(),
             tier=self._choice("enclave", "tier", TIERS, optional=True),
             memory=self._path("enclave", "memory", "/dev/shm"),  # noqa: S108 wiped, see private.py
@@ -107,6 +110,20 @@ class _Reader:
     def _get(self, table: str, key: str) -> Any:  # noqa: ANN401 (parsed TOML)
         values = self.document.get(table, {})
         return values.get(key) if isinstance(values, dict) else None
+
+    def _source(self) -> Source:
+        tcti = self._get("attestation", "tpm")
+        if tcti is not None and (not isinstance(tcti, str) or not tcti):
+            self._fault("attestation", "tpm", f"how tpm2-tools reach it, such as {TCTI!r}")
+        return Source(
+            technology=self._choice("attestation", "technology", TECHNOLOGIES) or "",
+            collateral=self._optional_path("attestation", "collateral"),
+            tcti=str(tcti or TCTI),
+            ek_certificate=self._optional_path("attestation", "ek_certificate"),
+        )
+
+    def _optional_path(self, table: str, key: str) -> Path | None:
+        return None if self._get(table, key) is None else self._path(table, key, None)
 
     def _socket(self) -> Path:
         path = self._path("enclave", "socket", None)

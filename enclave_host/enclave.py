@@ -98,11 +98,17 @@ class Enclave:
             session = self._session(request.agreement)
             if request.host not in session.parties.hosts:
                 raise Refused("host.candidate")
-            bundle = attest.bundle(self.attester, binding)
+        # Not under the lock: hardware is slow, and heartbeats must not wait for it.
+        bundle = attest.bundle(self.attester, binding)
+        secret = None
+        if request.credential is not None:
+            secret = self.attester.activate(request.credential)
+        judged = secret is not None or not self.attester.activates
+        with self.lock:
             # What a run record names must be kept by somebody who judged it: a voter.
-            if request.requester in session.parties.members:
+            if judged and request.requester in session.parties.members:
                 session.evidence = hashlib.sha256(bundle).digest()
-        return wire.AttestAnswer(bundle=bundle)
+        return wire.AttestAnswer(bundle=bundle, secret=secret)
 
     def join(self, request: wire.Join) -> Done:
         """Learn an agreement; again is no harm."""
@@ -118,6 +124,12 @@ class Enclave:
                 session = Session(parties, self.vault, self.room, feed, technology)
                 self.sessions[parties.id] = session
                 self.conducts[parties.id] = Conduct(session)
+        return Done()
+
+    def introduce(self, request: wire.Introduce) -> Done:
+        """Newer identities of those whom the agreement names."""
+        with self.lock:
+            self._session(request.agreement).parties.learn(request.identities)
         return Done()
 
     def provide(self, request: wire.Provide) -> Done:
@@ -238,6 +250,7 @@ _ANSWERS: Final[Mapping[type[Any], Callable[[Enclave, Any], object]]] = {
     wire.Hello: Enclave.hello,
     wire.Attest: Enclave.attest,
     wire.Join: Enclave.join,
+    wire.Introduce: Enclave.introduce,
     wire.Provide: Enclave.provide,
     wire.Appoint: Enclave.appoint,
     wire.Beat: Enclave.beat,

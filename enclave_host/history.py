@@ -19,7 +19,12 @@ def read_certificate(parties: Parties, raw: bytes) -> tuple[Record, Run]:
     slot = f"run/{run.number}/{run.term}"
     try:
         decision.verify(
-            certificate.votes, topic=parties.id, subject=found.id, slot=slot, rule=parties.rule
+            certificate.votes,
+            topic=parties.id,
+            subject=found.id,
+            slot=slot,
+            rule=parties.rule,
+            histories=parties.histories,
         )
     except Refused as error:
         raise Refused("run.votes", str(error)) from error

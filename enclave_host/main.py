@@ -13,19 +13,18 @@ from pathlib import Path
 from typing import Final
 
 from enclave_host import config, environment, measure, server
-from enclave_host.attest import Attester
-from enclave_host.attest.simulated import SimulatedAttester
+from enclave_host.attest import detect
+from enclave_host.attest.detect import Source
 from enclave_host.cage import Cage, diagnose
 from enclave_host.config import Config
 from enclave_host.enclave import Enclave
 from enclave_host.inputs import Datacage
 from enclave_host.private import Room
 from protocol import enclave_wire as wire
-from protocol.errors import ProtocolError
+from protocol.errors import ProtocolError, Refused
 
 FAILED, USAGE, REFUSED = 1, 2, 3
 PR_SET_DUMPABLE: Final = 4
-LABEL: Final = "SIMULATED, NOT CONFIDENTIAL"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     except config.ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return USAGE
+    except Refused as error:
+        sys.stderr.write(f"{error}\n{error.rule.fix}\n")
+        return FAILED
     except ProtocolError as error:
         sys.stderr.write(f"{error.code}: {error}\n")
         return FAILED
@@ -53,7 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(command=_doctor)
     digest = commands.add_parser("measure", help="the digests that an agreement names")
     digest.add_argument("--environment", type=Path, action="append", default=[])
+    digest.add_argument("--config", type=Path, help="an enclave's configuration: its environments")
+    digest.add_argument("--state", type=Path, help="what relative paths in FILE are relative to")
+    digest.add_argument("--json", action="store_true")
     digest.set_defaults(command=_measure)
+    sample = commands.add_parser("sample", help="evidence of this machine, to read registers from")
+    sample.add_argument("--config", type=Path, required=True)
+    sample.add_argument("--state", type=Path, help="what relative paths in FILE are relative to")
+    sample.add_argument("--out", type=Path, required=True, help="a folder for evidence and more")
+    sample.set_defaults(command=_sample)
     evidence = commands.add_parser("attest", help="ask a running enclave for evidence")
     evidence.add_argument("--socket", type=Path, required=True)
     for name in ("agreement", "host", "requester", "nonce"):
@@ -89,28 +99,23 @@ def _serve(settings: Config, room: Room) -> None:
     door = server.Server(settings.socket, enclave.answer)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: door.stop())
-    ready = {"ready": str(settings.socket), "tier": enclave.tier, "technology": LABEL}
+    technology = enclave.attester.technology
+    shown = detect.LABELS.get(technology, technology)
+    ready = {"ready": str(settings.socket), "tier": enclave.tier, "technology": shown}
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
     door.serve()
 
 
 def boot(settings: Config, room: Room) -> Enclave:
-    """An enclave with new keys. Raises NoTier, Refused (run.environment)."""
+    """An enclave with new keys. Raises NoTier, Refused (run.environment, enclave.attester)."""
     cage = Cage.probe(settings.tier)
     environments = {
         environment.digest(path): Datacage(cage, room, path, settings.limits)
         for path in settings.environments
     }
-    return Enclave(_attester(settings), room, cage.tier, environments)
-
-
-def _attester(settings: Config) -> Attester:
-    match settings.technology:
-        case "simulated":
-            return SimulatedAttester(measure.software())
-        case other:
-            raise config.ConfigError(f"no attester for {other}")
+    attester = detect.choose(settings.source, measure.software())
+    return Enclave(attester, room, cage.tier, environments)
 
 
 def keep_memory_private() -> None:
@@ -127,14 +132,43 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         for report in reports:
             sys.stdout.write(f"tier {report.tier}  {report.reason}\n")
-        sys.stdout.write(f"technology  simulated: {LABEL}\n")
+        for technology, fault in detect.diagnose(Source(technology=detect.AUTO)).items():
+            sys.stdout.write(f"technology  {technology:<8} {fault or 'is there'}\n")
     return 0 if any(report.holds for report in reports) else FAILED
 
 
 def _measure(options: argparse.Namespace) -> int:
-    sys.stdout.write(f"software     {measure.software().hex()}\n")
-    for path in options.environment:
-        sys.stdout.write(f"environment  {environment.digest(path).hex()}  {path}\n")
+    paths = list(options.environment)
+    if options.config is not None:
+        paths += config.load(options.config, options.state).environments
+    software = measure.software().hex()
+    environments = {str(path): environment.digest(path).hex() for path in paths}
+    if options.json:
+        found = {
+            "software": software,
+            "environments": environments,
+            "registers": measure.registers(),
+        }
+        sys.stdout.write(json.dumps(found) + "\n")
+        return 0
+    sys.stdout.write(f"software     {software}\n")
+    for path, digest in environments.items():
+        sys.stdout.write(f"environment  {digest}  {path}\n")
+    for technology, sets in measure.registers().items():
+        needed = " or ".join(" + ".join(names) for names in sets)
+        sys.stdout.write(f"register     {technology:<9}  {needed}\n")
+    return 0
+
+
+def _sample(options: argparse.Namespace) -> int:
+    """Bound to nothing, so no agreement takes it: for `village evidence verify` only."""
+    source = config.load(options.config, options.state).source
+    attester = detect.choose(source, measure.software())
+    found = attester.evidence(b"sample")
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, data in {"evidence": found.raw, **found.endorsements}.items():
+        (options.out / name).write_bytes(data)
+    sys.stdout.write(f"{attester.technology}: {', '.join(['evidence', *found.endorsements])}\n")
     return 0
 
 

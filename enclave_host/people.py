@@ -5,21 +5,18 @@ The host sees none of this: tokens come inside an envelope sealed to this enclav
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from enclave_host import outputs
 from enclave_host.parties import Parties
 from protocol import limits, shape, token
 from protocol.errors import Refused
-from protocol.kinds.agreement import People
+from protocol.kinds.agreement import Agreement, People
 from protocol.kinds.consent import Consent, PersonEnvelope, Stop, sealing_digest
 from protocol.kinds.identity import Admission
 from protocol.kinds.share import Share
 from protocol.sealing import wrap
+from protocol.stops import open_stop
 from protocol.token import Token
-
-STOPS: Final = 512
-"""Withdrawals kept that the host passes on; those in statements are kept always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +67,11 @@ def read_envelope(
     return person, share
 
 
+def registrar_keys(document: Agreement) -> tuple[bytes, ...]:
+    """The keys that admit people to an agreement; none if it has no people."""
+    return document.people.registrar_keys if document.people is not None else ()
+
+
 def _admission(parties: Parties, people: People, raw: bytes) -> Token[Admission]:
     admission = token.open_(raw, "admission", Admission)
     if admission.key not in people.registrar_keys:
@@ -106,43 +108,32 @@ def _consent(
 
 @dataclass(slots=True)
 class Consents:
-    """Who consents now, and which consents ended for ever."""
+    """Who consents now, and which consents ended for ever. A stop counts here only by a key that a
+    registrar of the agreement admitted: `registrar_keys`.
+    """
 
     agreement: bytes
+    registrar_keys: tuple[bytes, ...]
     current: dict[bytes, Person] = field(default_factory=dict)
     stops: dict[bytes, Token[Stop]] = field(default_factory=dict)
-    told: set[bytes] = field(default_factory=set)
 
     def tell(self, raws: Sequence[bytes]) -> None:
-        """Learn withdrawals from the host. Raises Refused (codec.too-large, as `stop`)."""
-        known = self.told | {token.open_(raw, "stop", Stop).id for raw in raws}
-        if len(known) > STOPS:
-            raise Refused("codec.too-large", f"more than {STOPS} withdrawals")
-        self.stop(raws)
-        self.told = known
+        """Learn withdrawals from the host. Raises Refused (codec.too-large, as `open_stop`)."""
+        found = [open_stop(raw, self.agreement, self.registrar_keys) for raw in raws]
+        stops = self.stops | {stop.id: stop for stop in found}
+        if len(stops) > limits.STOPS:
+            raise Refused("codec.too-large", f"more than {limits.STOPS} withdrawals")
+        self.stops = stops
 
-    def begin_hearing(self) -> None:
-        """Forget what earlier statements said of consents that are not here: whoever holds a stop
-        states it again, and what a liar invents must not pile up until no record has room for it.
+    def hear(self, stated: Iterable[bytes]) -> set[bytes]:
+        """The ids of a statement, all of which the host must have shown: else the statement does
+        not count (run.statements). So a host that hides a stop has no quorum, as if it hid the
+        statement; and a liar that invents one silences itself.
         """
-        here = {(person.consent.id, person.key) for person in self.current.values()}
-        self.stops = {
-            id_: stop
-            for id_, stop in self.stops.items()
-            if id_ in self.told or (stop.body.consent, stop.key) in here
-        }
-
-    def stop(self, raws: Iterable[bytes]) -> set[bytes]:
-        """Learn withdrawals; return their ids. Raises Refused (consent.scope, record.*).
-
-        Whoever signs with another key than the consent's ends nothing: see `withdrawn`.
-        """
-        found = [token.open_(raw, "stop", Stop) for raw in raws]
-        for stop in found:
-            if stop.body.agreement != self.agreement:
-                raise Refused("consent.scope", "a withdrawal under another agreement")
-        self.stops |= {stop.id: stop for stop in found}
-        return {stop.id for stop in found}
+        ids = set(stated)
+        if not ids <= self.stops.keys():
+            raise Refused("run.statements", "the host does not show a withdrawal that it names")
+        return ids
 
     def withdrawn(self, person: Person) -> bool:
         """Whether this person ended this consent."""

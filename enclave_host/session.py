@@ -10,7 +10,7 @@ from enclave_host.feed import Feed
 from enclave_host.inputs import Checked, Datacage, Piece, check
 from enclave_host.output_model import OutputModel
 from enclave_host.parties import Parties
-from enclave_host.people import Consents
+from enclave_host.people import Consents, registrar_keys
 from enclave_host.private import Room
 from enclave_host.shares import (
     Held,
@@ -53,7 +53,7 @@ class Session:
 
     def __post_init__(self) -> None:
         """Begin without anybody's consent or share."""
-        self.consents = Consents(self.parties.id)
+        self.consents = Consents(self.parties.id, registrar_keys(self.parties.document))
         self.shares = Shares(self.consents)
 
     # --- what the agreement names by digest ---------------------------------------------------

@@ -53,7 +53,7 @@ def hear(
     asked: Asked,
     terms: Mapping[int, Tenure],
 ) -> Heard:
-    """Check statements and learn their withdrawals. Raises Refused (run.statements,
+    """Check statements and their withdrawals. Raises Refused (run.statements,
     agreement.ended).
 
     A statement that is off does not count, whoever made it so: a liar cannot block a run, and a
@@ -62,12 +62,11 @@ def hear(
     answers: dict[bytes, _Answer] = {}
     stops: set[bytes] = set()
     faults = []
-    consents.begin_hearing()
     for raw in raws:
         try:
             answer = _answer(parties, raw, asked, terms)
             if answer.record.author not in answers:
-                stops |= consents.stop(answer.said.stops)
+                stops |= consents.hear(answer.said.stops)
                 answers[answer.record.author] = answer
         except Refused as refused:
             faults.append(str(refused))
@@ -86,6 +85,9 @@ def _answer(parties: Parties, raw: bytes, asked: Asked, terms: Mapping[int, Tenu
     said = kinds.read(Statement, found)
     if Asked(said.number, said.term, said.nonce) != asked:
         raise Refused("run.statements", "an answer to another summons")
+    if not parties.knows(said.identities):
+        # The host may hide that a key was taken back: whoever knows of it says so.
+        raise Refused("run.statements", "an identity that it names is not shown")
     if said.accepted is None:
         return _Answer(found, said, None)
     return _Answer(found, said, _accepted(parties, said.accepted, asked, terms))

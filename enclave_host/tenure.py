@@ -56,6 +56,7 @@ def _decided(parties: Parties, raw: bytes) -> tuple[Appointment, bytes]:
         subject=subject,
         slot=f"host/{appointment.term}",
         rule=parties.rule,
+        histories=parties.histories,
     )
     return appointment, subject
 

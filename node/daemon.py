@@ -21,6 +21,7 @@ from node.admin.server import claimed, locked, serve
 from node.config import Config
 from node.console import app as console
 from node.console.view import looking
+from node.expiry import Announcements
 from node.keyring import Keyring
 from node.logs import log_as_json
 from node.net.libp2p.host import libp2p_transport
@@ -86,6 +87,7 @@ async def _main(settings: Config, ring: Keyring, journal: Journal, started: floa
             metrics = Metrics(node)
             async with running(node), trio.open_nursery() as nursery:
                 nursery.start_soon(Reactions(node, rules).run)
+                nursery.start_soon(Announcements(node).run)
                 nursery.start_soon(metrics.run)
                 nursery.start_soon(serve, Door(node, metrics).app(), listening)
                 if settings.console.listen is not None:

@@ -1,33 +1,21 @@
 """Effects become IO: one match. Each runs in the background, once at a time; repeating is safe."""
 
 import logging
-import secrets
 import time
 from typing import Protocol, assert_never
 
 import trio
 
-from node import wire
-from node.net.transport import Transport, TransportError
+from node.appraisal import Appraiser
 from node.pipeline import Pipeline
 from node.spread import Spread
 from node.store import StoreFault
-from node.store.blobs import Blobs
-from node.talk import ask
 from node.world import Room
 from protocol import effects as e
-from protocol.attestation import policy
-from protocol.attestation.appraise import appraise
-from protocol.attestation.evidence import Binding
 from protocol.errors import ProtocolError, Refused
 from protocol.events import Appraised
-from protocol.kinds.host import Candidacy, Verdict
 from protocol.machines.agreement import Collaboration
 from protocol.machines.negotiation import Negotiation
-from protocol.record import Record
-
-CHALLENGE_TIME = 3.0
-"""Seconds that a candidate may take to answer a challenge."""
 
 PAUSE = 1.0
 """Seconds before an effect that failed is tried again; each further pause is twice as long."""
@@ -72,14 +60,11 @@ class OwnerDuties(Protocol):
 class Effects:
     """Performs what machines ask for."""
 
-    def __init__(
-        self, pipeline: Pipeline, spread: Spread, blobs: Blobs, transport: Transport
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, spread: Spread, appraiser: Appraiser) -> None:
         """Perform effects of `pipeline`; `host` and `owner` are set where they apply."""
         self.pipeline = pipeline
         self.spread = spread
-        self.blobs = blobs
-        self.transport = transport
+        self.appraiser = appraiser
         self.host: HostDuties | None = None
         self.owner: OwnerDuties | None = None
         self._nursery: trio.Nursery | None = None
@@ -177,70 +162,8 @@ class Effects:
         """Verify a candidate for ourselves: own nonce, own appraisal, own verdict."""
         if not isinstance(room.machine, Collaboration):
             return
-        record, offer = room.machine.election.candidacies[candidacy]
-        nonce = secrets.token_bytes(32)
-        bundle = await self._evidence(record, room.topic, term, nonce)
-        verdict = self._appraise(room.machine, record, offer, term, nonce, bundle)
-        if bundle is not None:
-            await trio.to_thread.run_sync(self.blobs.put, bundle)
+        verdict = await self.appraiser.verify(room.machine, candidacy, term)
         await self.pipeline.tell(room.topic, Appraised(verdict))
-
-    async def _evidence(
-        self, candidacy: Record, agreement: bytes, term: int, nonce: bytes
-    ) -> bytes | None:
-        question = wire.Challenge(
-            agreement=agreement, requester=self.pipeline.world.me.did, term=term, nonce=nonce
-        )
-        for peer in self.pipeline.world.peers_of(candidacy.author):
-            try:
-                answer = await ask(
-                    self.transport,
-                    peer,
-                    wire.ENCLAVE,
-                    wire.ENCLAVE_WIRE,
-                    question,
-                    wire.Evidence,
-                    seconds=CHALLENGE_TIME,
-                )
-            except (TransportError, Refused, trio.TooSlowError) as error:
-                log.info("challenge of %s: %r", peer, error)
-                continue
-            return answer.bundle
-        return None
-
-    def _appraise(
-        self,
-        collaboration: Collaboration,
-        record: Record,
-        offer: Candidacy,
-        term: int,
-        nonce: bytes,
-        bundle: bytes | None,
-    ) -> Verdict:
-        rules = collaboration.document.attestation
-        now = int(time.time())
-        expected = Binding(
-            technology=offer.technology,
-            keys=offer.enclave,
-            host=record.author,
-            requester=self.pipeline.world.me.did,
-            agreement=collaboration.id,
-            term=term,
-            nonce=nonce,
-            software=offer.software,
-        )
-        found = appraise(bundle, rules, expected, now) if bundle is not None else None
-        return Verdict(
-            candidacy=record.id,
-            term=term,
-            eligible=found is not None and found.accepted,
-            reasons=found.reasons if found is not None else ("host.unreachable",),
-            technology=offer.technology,
-            nonce=nonce,
-            evidence=found.digest if found is not None else None,
-            policy=policy.digest(rules),
-            at=now,
-        )
 
 
 def _place(room: Room, effect: e.Effect) -> Place:

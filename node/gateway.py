@@ -12,7 +12,8 @@ from typing import Final
 import trio
 
 from node import people_wire as pw
-from node import wire
+from node import stops, wire
+from node.challenge import SLOW_ROUND_TIME
 from node.door import Bounds, Door
 from node.leaves import fetch_leaves
 from node.net.transport import Stream, Transport, TransportError
@@ -26,7 +27,7 @@ from protocol import codec, token
 from protocol.dialogue import Done
 from protocol.errors import ProtocolError, Refused
 from protocol.kinds.agreement import Agreement, People
-from protocol.kinds.consent import PersonShare, Stop
+from protocol.kinds.consent import Stop
 from protocol.machines.agreement import Collaboration
 from protocol.machines.space import Space
 
@@ -41,7 +42,7 @@ BOUNDS: Final = Bounds(
 """A light peer asks some dozens of questions for one consent, and uploads one small share."""
 
 SEEN_BY_PEOPLE: Final = frozenset(
-    {"candidacy", "verdict", "vote", "lapse", "run", "suspension", "resumption"}
+    {"keys", "candidacy", "verdict", "vote", "lapse", "run", "suspension", "resumption"}
 )
 """What a person may see: enough to verify host and runs; no organization's share, no statement."""
 
@@ -53,13 +54,6 @@ REVIEWS: Final = 64
 
 STOP_TIME: Final = 5.0
 """Seconds that a party may take to answer a stop."""
-
-CHALLENGE_TIME: Final = 10.0
-"""Seconds that an enclave may take to answer a relayed challenge."""
-
-UNKNOWN_STOPS: Final = 16
-"""Stops kept of one agreement by keys whose share did not go through here: a stranger's stop ends
-nothing, but it must not use up the room for the true ones."""
 
 MAIL_PAGE: Final = 100
 """Items listed at once."""
@@ -163,7 +157,7 @@ class Gateway:
 
     def _seen_by_people(self, agreement: bytes) -> tuple[bytes, ...]:
         """Kept until the next record comes: everybody may ask, and reading a journal costs."""
-        count = len(self.world.room(agreement).feeds.seen)
+        count = self.world.room(agreement).feeds.count()
         known = self._shown.get(agreement)
         if known is None or known[0] != count:
             raws = self.journal.records(agreement)
@@ -201,7 +195,7 @@ class Gateway:
                     wire.ENCLAVE_WIRE,
                     request.challenge,
                     wire.Evidence,
-                    seconds=CHALLENGE_TIME,
+                    seconds=SLOW_ROUND_TIME,
                 )
             except (TransportError, trio.TooSlowError) as error:
                 log.info("challenge of %s: %r", peer, error)
@@ -219,15 +213,11 @@ class Gateway:
                 log.info("share stream to %s: %r", peer, error)
         raise Refused("host.unreachable", "the elected host does not answer")
 
-    def note_owner(self, person: PersonShare) -> None:
-        """Remember the key of a share that the enclave took: its stops have room for sure."""
-        self.journal.put_state(_owner_name(person.agreement, person.owner), b"")
-
     async def stop(self, raw: bytes) -> pw.StopReceipts:
         """Tell all parties of a person's stop at once, this one too; collect their receipts."""
         stop = token.open_(raw, "stop", Stop)
         found = self.offered(stop.body.agreement)
-        self._check_room(stop)
+        stops.check(raw, found)
         receipts: list[bytes] = []
         if self.world.me.did in found.parties:
             receipts.append((await self.session.take_stop(raw)).receipt)
@@ -254,19 +244,6 @@ class Gateway:
             else:
                 receipts.append(answer.receipt)
                 return
-
-    def _check_room(self, stop: token.Token[Stop]) -> None:
-        """Raises Refused (door.busy) if strangers' stops have used up their part."""
-        agreement = stop.body.agreement
-        kept = self.journal.states(f"stop/{agreement.hex()}/")
-        if f"stop/{agreement.hex()}/{stop.id.hex()}" in kept or self._owns(agreement, stop.key):
-            return
-        signers = [token.open_(raw, "stop", Stop).key for raw in kept.values()]
-        if sum(not self._owns(agreement, key) for key in signers) >= UNKNOWN_STOPS:
-            raise Refused("door.busy", "withdraw through the gateway that took the consent")
-
-    def _owns(self, agreement: bytes, key: bytes) -> bool:
-        return self.journal.state(_owner_name(agreement, key)) is not None
 
 
 @dataclass(slots=True)
@@ -378,7 +355,3 @@ def _kind(raw: bytes) -> str:
 
 def _piece(data: bytes, offset: int) -> wire.BlobPiece:
     return wire.BlobPiece(data=data[offset : offset + wire.PIECE], size=len(data))
-
-
-def _owner_name(agreement: bytes, key: bytes) -> str:
-    return f"gateway/owner/{agreement.hex()}/{key.hex()}"

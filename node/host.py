@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import trio
 
-from node import wire
+from node import stops, wire
+from node.door import Bounds, Door
 from node.enclave_link import EnclaveLink
 from node.leaves import keep_leaves, leaves_name
 from node.net.transport import Transport, TransportError
@@ -26,6 +27,7 @@ from protocol import enclave_wire as enclave
 from protocol import kinds, record
 from protocol.dialogue import Done
 from protocol.errors import ProtocolError, Refused
+from protocol.events import StopHeard
 from protocol.kinds.agreement import Agreement
 from protocol.kinds.host import Candidacy
 from protocol.kinds.run import Delivery, Run, Statement
@@ -45,7 +47,20 @@ RUN_TIME = 24 * 3600.0
 RETRY = 1.0
 """Seconds between two attempts at a delivery that is not acknowledged."""
 
+CHALLENGES = Bounds(
+    streams=4,
+    all_streams=64,
+    requests=2.0,
+    burst=32.0,
+    bytes=64 * 1024.0,
+    bytes_burst=1024 * 1024.0,
+)
+"""Anybody may challenge a host; each answer is work for its enclave."""
+
 PEER_FAULTS = (TransportError, Refused, trio.TooSlowError)
+
+STOPS_TIME = 5.0
+"""Seconds that a party may take to show the stops that its statement names."""
 
 log = logging.getLogger("village.host")
 
@@ -75,9 +90,13 @@ class Host:
         self.operator = operator
         self.region = region
         self._joined: set[tuple[bytes, bytes]] = set()
+        self._introduced: dict[tuple[bytes, bytes], frozenset[bytes]] = {}
         self._caught_up: set[tuple[bytes, bytes]] = set()
         self._nursery: trio.Nursery | None = None
-        transport.serve(wire.ENCLAVE, serve(wire.ENCLAVE_WIRE, self._challenge), admit_all=True)
+        door = Door(CHALLENGES)
+        transport.serve(
+            wire.ENCLAVE, serve(wire.ENCLAVE_WIRE, self._challenge, door), admit_all=True
+        )
 
     async def run(self) -> None:
         """Offer the enclave to each agreement, and carry its heartbeats, until cancelled."""
@@ -106,6 +125,7 @@ class Host:
         """Offer the enclave to one agreement; what fails here holds up no other."""
         try:
             await self._join(room, hello)
+            await self._introduce(room, hello)
             await self._offer(room, hello)
             await self._catch_up(room, hello)
         except StoreFault:
@@ -131,6 +151,17 @@ class Host:
             blob = await self.spread.fetch_blob(digest, peers)
             await self.link.ask(enclave.Provide(agreement=room.topic, blobs=(blob,)), Done)
         self._joined.add(place)
+
+    async def _introduce(self, room: Room, hello: enclave.HelloAnswer) -> None:
+        """Show this boot of the enclave who renewed an identity: statements say whether all is."""
+        place = (room.topic, hello.keys.signing)
+        histories = collaboration(room).histories.values()
+        known = frozenset(one.raw for history in histories for one in history.revisions())
+        lacking = known - self._introduced.get(place, frozenset())
+        for raw in sorted(lacking):
+            question = enclave.Introduce(agreement=room.topic, identities=(raw,))
+            await self.link.ask(question, Done)
+        self._introduced[place] = known
 
     async def _offer(self, room: Room, hello: enclave.HelloAnswer) -> None:
         machine = collaboration(room)
@@ -178,9 +209,10 @@ class Host:
             requester=request.requester,
             term=request.term,
             nonce=request.nonce,
+            credential=request.credential,
         )
         answer = await self.link.ask(question, enclave.AttestAnswer)
-        return wire.Evidence(bundle=answer.bundle)
+        return wire.Evidence(bundle=answer.bundle, secret=answer.secret)
 
     # --- lease --------------------------------------------------------------------------------
 
@@ -244,6 +276,7 @@ class Host:
     async def execute(self, room: Room, effect: e.Execute) -> None:
         """Bring the enclave statements, earlier runs and stored shares; publish its run record."""
         await self._show_shares(room)
+        await self._show_stops(room, effect.statements)
         question = self._prepare(room, effect)
         prepared = await self.link.ask(question, enclave.Prepared, seconds=RUN_TIME)
         await self.pipeline.relay([prepared.started])
@@ -281,6 +314,46 @@ class Host:
                 await self.link.ask(question, enclave.ShareReady)
             except Refused as error:
                 self.pipeline.refuse(error, stored.share, None, room.topic)
+
+    async def _show_stops(self, room: Room, statements: tuple[bytes, ...]) -> None:
+        """Give the enclave every stop that a statement names; ask its author for what is not here.
+
+        Of a party that names what it does not show, the statement will not count.
+        """
+        machine = collaboration(room)
+        named: set[bytes] = set()
+        for found in map(record.parse, statements):
+            ids = kinds.read(Statement, found).stops
+            named.update(ids)
+            if lacking := stops.missing(ids, machine):
+                await self._fetch_stops(room, found.author, lacking)
+        shown = tuple(machine.runs.stops[id_] for id_ in sorted(named & machine.runs.stops.keys()))
+        if shown:
+            await self.link.ask(enclave.Stops(agreement=room.topic, stops=shown), Done)
+
+    async def _fetch_stops(self, room: Room, party: bytes, ids: tuple[bytes, ...]) -> None:
+        machine = collaboration(room)
+        question = wire.GetStops(agreement=room.topic, stops=ids)
+        for peer in self.pipeline.world.peers_of(party):
+            try:
+                answer = await ask(
+                    self.transport,
+                    peer,
+                    wire.SESSION,
+                    wire.SESSION_WIRE,
+                    question,
+                    wire.StopTokens,
+                    seconds=STOPS_TIME,
+                )
+                for raw in answer.tokens[: len(ids)]:
+                    stop = stops.check(raw, machine)
+                    stops.keep(self.pipeline.journal, stop)
+                    event = StopHeard(stop.id, stop.body.consent, stop.raw)
+                    await self.pipeline.tell(room.topic, event)
+            except (TransportError, Refused, trio.TooSlowError) as error:
+                log.info("stops of %s: %r", self.pipeline.world.name(party), error)
+            else:
+                return
 
     def _prepare(self, room: Room, effect: e.Execute) -> enclave.Prepare:
         machine = collaboration(room)

@@ -51,10 +51,23 @@ def check_reviews(node: Node, document: Agreement) -> None:
         raise Refused("algorithm.review", f"{len(given)} of {algorithm.reviews_needed}")
 
 
+def check_credentials(node: Node, document: Agreement) -> None:
+    """Refuse (space.member, space.credential) an agreement with a party or candidate host that is
+    no member now, or that no registrar of the space vouches for now: both may have ended since.
+    """
+    space, now = node.world.space(document.space), int(time.time())
+    hosts = [host.did for host in document.hosts.candidates]
+    for did in (*(party.did for party in document.parties), *hosts):
+        if did not in space.members():
+            raise Refused("space.member", f"{node.world.name(did)} left, or was never admitted")
+        if space.lacks_credential(did, now):
+            raise Refused("space.credential", f"{node.world.name(did)} has none in force")
+
+
 async def sign(node: Node, negotiation: Negotiation, digest: bytes) -> bool:
     """Sign the newest version; False if it is signed already.
 
-    Raises Refused (agreement.*, algorithm.review, topic.unknown).
+    Raises Refused (agreement.*, algorithm.review, space.credential, topic.unknown).
     """
     effects = negotiation.accept(digest)
     version = negotiation.newest
@@ -62,6 +75,7 @@ async def sign(node: Node, negotiation: Negotiation, digest: bytes) -> bool:
         return False
     await fetch(node, negotiation, version.document)
     check_reviews(node, version.document)
+    check_credentials(node, version.document)
     await publish(node, negotiation.id, effects)
     return True
 
@@ -140,6 +154,6 @@ def _vouched(space: Space) -> dict[bytes, frozenset[bytes]]:
     now = time.time()
     found: dict[bytes, set[bytes]] = {}
     for record, credential in space.credentials.values():
-        if credential.until > now and record.id not in space.revoked:
+        if credential.until > now and not space.revoked(record.id):
             found.setdefault(credential.subject, set()).add(record.author)
     return {did: frozenset(registrars) for did, registrars in found.items()}

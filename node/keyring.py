@@ -14,13 +14,21 @@ from protocol.sealing.wrap import public_key
 YEAR = 365 * 24 * 3600
 """Seconds for which a root delegates; renewal is announced before it ends."""
 
+RECORD_SEEDS = ("record/next", "record/now", "record")
+"""Names of record keys: one that may still wait to be delegated, one that a root delegated later
+on, and the first.
+"""
+
 SEED_NAMES = ("root", "node", "record", "sealing", "store")
 """The seeds in a node's keystore; `root` may be taken offline."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Keyring:
-    """Seeds of a node (32 bytes each), and its own participant as others see it."""
+    """Seeds of a node (32 bytes each), and its own participant as others see it.
+
+    Every part of the node holds the same keyring: `adopt` changes it for all of them.
+    """
 
     node: bytes
     record: bytes
@@ -32,6 +40,29 @@ class Keyring:
     def did(self) -> bytes:
         """The participant that this node belongs to."""
         return self.me.did
+
+    @property
+    def votes(self) -> bool:
+        """Whether this node has the one key of the participant that votes."""
+        return keys.public(self.record) == self.me.vote_key
+
+    def adopt(self, me: Participant, record: bytes) -> None:
+        """Sign with another record key from now on. Raises Refused as `check`."""
+        self.check(me, record)
+        self.me, self.record = me, record
+
+    def check(self, me: Participant, record: bytes) -> None:
+        """Refuse an identity that is not the own next one, with this record key.
+
+        Raises Refused (identity.root, identity.chain, identity.keys).
+        """
+        if me.did != self.me.did:
+            raise Refused("identity.root", "the card is of another participant")
+        follows = me.revision > self.me.revision + 1 or me.prev == self.me.id
+        if me.id != self.me.id and (me.revision <= self.me.revision or not follows):
+            raise Refused("identity.chain", f"it does not follow revision {self.me.revision}")
+        if keys.public(record) not in me.record_keys:
+            raise Refused("identity.keys", "the card delegates no record key of this node")
 
 
 def new_seeds() -> dict[str, bytes]:
@@ -64,13 +95,18 @@ def sign_identity(seeds: Mapping[str, bytes], name: str, now: int) -> bytes:
 
 
 def open_keyring(seeds: Mapping[str, bytes], identity: bytes) -> Keyring:
-    """The keyring of an opened keystore. Raises Refused (identity.keys) if the two do not match."""
+    """The keyring of an opened keystore; of its record keys the one that the identity delegates.
+
+    Raises Refused (identity.keys) if the two do not match.
+    """
     me = open_identity(identity)
-    if me.vote_key != keys.public(seeds["record"]) or me.sealing != public_key(seeds["sealing"]):
+    found = [seeds[name] for name in RECORD_SEEDS if name in seeds]
+    record = next((seed for seed in found if keys.public(seed) in me.record_keys), None)
+    if record is None or keys.public(seeds["node"]) not in me.nodes:
         raise Refused("identity.keys", "the identity record is not of this keystore")
     return Keyring(
         node=seeds["node"],
-        record=seeds["record"],
+        record=record,
         sealing=seeds["sealing"],
         store=seeds["store"],
         me=me,

@@ -7,6 +7,8 @@ from typing import Final
 
 import trio
 
+from node import restored
+from node.appraisal import Appraiser
 from node.config import Config
 from node.effects import Effects
 from node.enclave_link import EnclaveLink
@@ -58,7 +60,7 @@ class Node:
 def build(config: Config, keyring: Keyring, journal: Journal, transport: Transport) -> Node:
     """Put a node together on a journal and a transport; nothing runs yet, all is restored."""
     happenings = Happenings()
-    world = World(keyring.me)
+    world = World(keyring.me, floor=restored.floors(journal, keyring.me.vote_key))
     blobs = Blobs(config.node.state / "blobs", keyring.store, config.limits.disk // 2)
     pipeline = Pipeline(journal, keyring, world, happenings)
     pipeline.restore()
@@ -66,13 +68,14 @@ def build(config: Config, keyring: Keyring, journal: Journal, transport: Transpo
     spread = Spread(pipeline, blobs, transport, (*config.network.bootstrap, *added))
     inbox = Inbox(pipeline)
     session = Session(pipeline, spread, blobs, transport, inbox)
-    effects = Effects(pipeline, spread, blobs, transport)
-    owner = Owner(pipeline, transport)
+    appraiser = Appraiser(pipeline, blobs, transport)
+    effects = Effects(pipeline, spread, appraiser)
+    owner = Owner(pipeline, transport, appraiser.verify)
     gateway = Gateway(pipeline, spread, session, transport)
     registrar = Registrar(pipeline, transport) if config.registrar.enabled else None
     host = _host(config, pipeline, spread, blobs, transport)
     effects.owner, effects.host = owner, host
-    pipeline.connect(spread.send, effects.perform)
+    pipeline.connect(spread.send, effects.perform, spread.warn)
     for room in world.rooms.values():
         spread.listen(room)
     return Node(
@@ -115,6 +118,7 @@ async def running(node: Node) -> AsyncIterator[Node]:
         nursery.start_soon(node.spread.run)
         nursery.start_soon(node.effects.run)
         nursery.start_soon(node.owner.run)
+        nursery.start_soon(restored.Restored(node.pipeline, node.spread).run)
         if node.host is not None:
             nursery.start_soon(node.host.run)
             nursery.start_soon(node.host.lane.run)

@@ -7,7 +7,7 @@ to who proves a key.
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from node import wire
+from node import codes, wire
 from protocol import keys, limits
 from protocol.dialogue import Dialogue
 from protocol.kinds.space import RawRecord
@@ -31,9 +31,8 @@ CODE: Final = 64
 
 
 def code_digest(code: str) -> bytes:
-    """What is kept of a code; case, spaces and hyphens do not matter."""
-    plain = "".join(code.upper().split()).replace("-", "")
-    return keys.digest("enrolment-code", plain.encode())
+    """What is kept of a code, however it was typed."""
+    return keys.digest("enrolment-code", codes.plain(code).encode())
 
 
 # --- registrar -------------------------------------------------------------------------------
@@ -87,9 +86,10 @@ class Admit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """An Admission token (protocol.kinds.identity)."""
+    """An Admission token (protocol.kinds.identity), and the StopRight of its key."""
 
     admission: wire.Raw
+    right: wire.Raw
 
 
 REGISTRAR_WIRE: Final = Dialogue(

@@ -1,65 +1,71 @@
-"""The road of a record: raw -> parse -> gate -> journal -> machine -> effects. One at a time.
+"""The road of a record: raw -> parse -> gate -> machine -> journal -> effects. Batch by batch.
 
-Save, then send: a record of our own is durable before it is pushed to anyone. What a machine asks
-for is derived again from the state at each step and tick, so nothing is lost in a crash.
+Save, then send: what a batch made of the state is durable, in one transaction, before a record of
+our own is pushed or an effect performed; if it cannot be saved, the daemon ends. What a machine
+asks for is derived again from the state at each step and tick, so nothing is lost in a crash.
 """
 
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import assert_never
 
 import trio
+import trio.lowlevel
 
+from node import restoring
+from node.batch import Batch, Taken, bare_mark, entry_of
+from node.fairness import Turns
 from node.happenings import Happenings
 from node.keyring import Keyring
-from node.store import Entry, EquivocationRow, Refusal
+from node.quarantine import Quarantine
+from node.refusing import Refusing
+from node.store import EquivocationRow
 from node.store.journal import Journal
-from node.world import Room, Waiting, World
-from protocol import record, token, topic
+from node.verify_worker import Verified
+from node.verifying import Verifier
+from node.world import Room, World
+from protocol import equivocation, keys, kinds, record, topic
 from protocol.effects import Effect, Publish
+from protocol.equivocation import Fork
 from protocol.errors import Refused
-from protocol.events import Event, Received, StopHeard, Ticked
-from protocol.kinds.consent import Stop
+from protocol.events import Event, Received, Ticked
+from protocol.identity import Participant
+from protocol.kinds.identity import Keys
 from protocol.machines.agreement import Collaboration
 from protocol.machines.negotiation import Negotiation
+from protocol.machines.space import Space
 from protocol.record import Record
+from protocol.replay import learn_ends
 
 NOT_YET = frozenset(
-    {"record.gap", "record.author", "election.certificate", "space.invite", "space.member"}
+    {
+        "record.gap",
+        "record.author",
+        "record.clock",
+        "election.certificate",
+        "space.invite",
+        "space.member",
+        "space.epoch",
+        "space.recovery",
+        "credential.issuer",
+    }
 )
 """Refusals that a record still on its way may lift: its predecessor, its author's candidacy, the
 votes that elected its enclave. Such a record waits; feeds of several authors come in any order."""
 
-WAITING = 256
-"""Records that wait in one room; beyond it the pull brings them again."""
-
-WAIT = 10.0
-"""Seconds that a record may wait before it is refused for good."""
-
-EXPLAINED = 64
-"""Refusals of one party's acts that are kept in a minute: peers cause them, each is a write."""
-
-STRANGER = b"?"
-"""Under this name refusals are counted whose party nobody here knows: it is free to invent."""
-
 STEPS = 64
 """Own records that one step may publish before the rest waits for the next tick."""
 
-
-@dataclass(slots=True)
-class Taken:
-    """What became of a batch: new records, topics with a gap or not known, refusals by code."""
-
-    new: int = 0
-    gaps: set[bytes] = field(default_factory=set)
-    unknown: set[bytes] = field(default_factory=set)
-    refused: list[str] = field(default_factory=list)
+BREATH = 64
+"""Records taken before other tasks of the daemon get their turn."""
 
 
 Outbox = Callable[[Room, Record], None]
 Perform = Callable[[Room, Effect], None]
+Warn = Callable[[Room, Fork], None]
 
 
 class Pipeline:
@@ -73,38 +79,46 @@ class Pipeline:
         self.keyring = keyring
         self.world = world
         self.happenings = happenings
+        self.quarantine = Quarantine()
+        self.refusing = Refusing(journal, world, happenings)
+        self.refuse = self.refusing.refuse
+        self._verifier = Verifier()
+        self._turns = Turns()
         self._lock = trio.Lock()
-        self._explained: dict[bytes, tuple[float, int]] = {}
+        self._batch = Batch()
         self._outbox: Outbox = lambda _room, _record: None
         self._perform: Perform = lambda _room, _effect: None
+        self._warn: Warn = lambda _room, _fork: None
+        world.held = journal.id_at
 
-    def connect(self, outbox: Outbox, perform: Perform) -> None:
-        """Say who sends our records, and who performs what machines ask for."""
+    def connect(self, outbox: Outbox, perform: Perform, warn: Warn | None = None) -> None:
+        """Say who sends our records and our proofs, and who performs what machines ask for."""
         self._outbox = outbox
         self._perform = perform
+        self._warn = warn or self._warn
+
+    # --- start and end ------------------------------------------------------------------------
 
     def restore(self) -> None:
         """Rebuild every room from the journal, at start; nothing is sent or performed."""
-        for row in self.journal.topics():
-            room = self.world.add(topic.read_opening(row.opening), invited=True)
-            for raw in self.journal.records(row.topic):
-                found = record.parse(raw)
-                room.feeds.add(found)
-                room.machine.handle(Received(found), self.now())
-            for proof in self.journal.equivocations(row.topic):
-                room.feeds.barred[proof.key] = (proof.first, proof.second)
-            self._restore_stops(row.topic, room)
-            self.world.refresh()
+        restoring.restore(self.journal, self.world, self.now())
+
+    async def rebuild(self, room: Room) -> None:
+        """Build a room anew: records that it took turned out to be void, and what rested on them
+        falls with them. Rare; who calls it holds the lock, and has saved the batch.
+        """
+        found = restoring.kept(self.journal, room)
+        kept: list[Record] = await trio.to_thread.run_sync(list, found)
+        restoring.make_again(self.journal, self.world, room, kept, self.now())
+        self._note("rebuilt", room.topic, room.topic)
 
     async def close(self) -> None:
         """Let the step at work end, then take no more and close the journal."""
         await self._lock.acquire()
+        await self._verifier.close()
         self.journal.close()
 
-    def _restore_stops(self, topic_id: bytes, room: Room) -> None:
-        for raw in self.journal.states(f"stop/{topic_id.hex()}/").values():
-            stop = token.open_(raw, "stop", Stop)
-            room.machine.handle(StopHeard(stop.id, stop.body.consent, raw), 0)
+    # --- what comes in ------------------------------------------------------------------------
 
     async def open(self, raw: bytes, *, invited: bool = False) -> Room:
         """Verify an opening and follow its topic; see World.add. Raises Refused. Idempotent."""
@@ -114,24 +128,39 @@ class Pipeline:
             if known is not None:
                 return known
             room = self.world.add(opening, invited=invited)
-            await trio.to_thread.run_sync(
-                self.journal.add_topic, opening.topic, opening.type, raw, None
-            )
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(
+                    self.journal.add_topic, opening.topic, opening.type, raw, None
+                )
         self._note(f"{opening.type} opened", opening.topic, opening.topic)
         return room
 
     async def take(self, raws: Iterable[bytes], sender: bytes | None = None) -> Taken:
-        """Take records through the gate. Never raises Refused: it counts and explains."""
+        """Take records through the gate. Never raises Refused: it counts and explains.
+
+        One batch of a sender at a time: who sends without end waits for itself alone.
+        """
+        async with self._turns.of(sender):
+            return await self.take_verified(await self.verify(raws), sender)
+
+    async def verify(self, raws: Iterable[bytes]) -> list[Verified]:
+        """Parse records, away from the event loop where there are many."""
+        return await self._verifier.parse(list(raws))
+
+    async def take_verified(self, found: Sequence[Verified], sender: bytes | None) -> Taken:
+        """Take parsed records through the gate; see `take`."""
         taken = Taken()
-        async with self._lock:
-            touched: dict[bytes, Room] = {}
-            for raw in raws:
-                room = await self._take_one(raw, sender, taken)
-                if room is not None:
-                    touched[room.topic] = room
-            for room in touched.values():
-                await self._retry_waiting(room, taken)
-                await self._step(room)
+        async with self._writing():
+            for number, one in enumerate(found, 1):
+                if isinstance(one, Refused):
+                    self._count_refusal(one, b"", sender, taken, b"")
+                else:
+                    self._take_one(one, sender, taken)
+                if number % BREATH == 0:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+            for room in list(self._batch.touched.values()):
+                self._retry_waiting(room, taken)
+                self._step(room)
         return taken
 
     async def relay(self, raws: Iterable[bytes]) -> Taken:
@@ -141,124 +170,152 @@ class Pipeline:
         for raw in raws:
             found = record.parse(raw)
             room = self.world.rooms.get(found.topic)
-            if room is not None and room.feeds.seen.get((found.key, found.seq)) == found.id:
+            if room is not None and room.feeds.id_at(found.key, found.seq) == found.id:
                 self._outbox(room, found)
         return taken
 
+    async def accuse(self, raw: bytes) -> bool:
+        """Take a proof of equivocation from anybody: bar the key. False if that was known, or if
+        the key means nothing here. Raises Refused (record.proof, record.*, topic.unknown).
+        """
+        fork = equivocation.open_proof(raw)
+        room = self.world.room(fork.topic)
+        if fork.key not in room.feeds.heads and not self.world.signer(room, fork.key):
+            return False  # keys cost nothing: proofs against strangers would fill the disk
+        async with self._writing():
+            return self._bar(room, fork)
+
+    async def fill(self, raws: Iterable[bytes]) -> int:
+        """Take whole records whose bodies were kept back while this node was a guest; how many."""
+        filled, whole = 0, await self.verify(raws)
+        async with self._writing():
+            for found in whole:
+                if isinstance(found, Refused) or found.body is None:
+                    continue
+                room = self.world.rooms.get(found.topic)
+                if room is not None and self._is_bare(room, found):
+                    self.journal.fill(entry_of(found), bare_mark(found))
+                    room.bare.discard((found.key, found.seq))
+                    self._act(room, room.machine.handle(Received(found), self.now()))
+                    filled += 1
+        return filled
+
+    def _is_bare(self, room: Room, found: Record) -> bool:
+        place = found.key, found.seq
+        if place not in room.bare or room.feeds.id_at(*place) != found.id:
+            return False
+        kinds.check(found, room.feeds.type)
+        return room.feeds.stands(found)
+
     async def publish(self, topic_id: bytes, kind: str, body: object) -> Record:
         """Sign, keep and send one own record. Raises Refused: the gate applies to us too."""
-        async with self._lock:
+        async with self._writing():
             room = self.world.room(topic_id)
-            made = await self._publish(room, kind, body)
-            await self._step(room)
+            made = self._publish(room, kind, body)
+            self._step(room)
         return made
 
     async def tell(self, topic_id: bytes, event: Event) -> None:
         """Give a machine an event that is not a record."""
-        async with self._lock:
+        async with self._writing():
             room = self.world.room(topic_id)
-            await self._act(room, room.machine.handle(event, self.now()))
-            await self._step(room)
+            self._act(room, room.machine.handle(event, self.now()))
+            self._step(room)
 
     async def tick(self) -> None:
         """Let every machine say what is due by now; who waited too long is refused."""
-        async with self._lock:
+        await self._verifier.rest()
+        async with self._writing():
+            for late in self.quarantine.expired(self.now()):
+                # A gap is no fault: the pull brings the predecessor, and the record again.
+                if late.error.code != "record.gap":
+                    found = late.record
+                    self.refuse(late.error, found.id, found.author, found.topic)
             for room in list(self.world.rooms.values()):
-                self._expire(room)
-                await self._step(room)
+                self._step(room)
 
     @staticmethod
     def now() -> float:
         """Monotonic seconds, for timers."""
         return trio.current_time()
 
-    def refuse(
-        self, error: Refused, subject: bytes, party: bytes | None, topic_id: bytes = b""
-    ) -> None:
-        """Keep an explainable refusal: log, count, `village explain`; so many of one party."""
-        if not self._may_explain(party):
-            return
-        rule = error.rule
-        refusal = Refusal(
-            code=error.code,
-            rule=rule.sentence,
-            set_by=error.set_by,
-            fix=rule.fix,
-            subject=subject.hex(),
-            party=self.world.name(party) if party else "",
-            at=int(time.time()),
-            detail=error.detail,
-        )
-        self.journal.add_refusal(refusal)
-        self._note(
-            "refused",
-            topic_id,
-            refusal.id,
-            code=error.code,
-            party=refusal.party,
-            detail=error.detail,
-        )
+    # --- one batch ----------------------------------------------------------------------------
 
-    def _may_explain(self, party: bytes | None) -> bool:
-        known = party is None or party in self.world.participants()
-        who = STRANGER if not known else party or b""
-        since, count = self._explained.get(who, (self.now(), 0))
-        if self.now() - since >= 60:
-            since, count = self.now(), 0
-        self._explained[who] = since, count + 1
-        return count < EXPLAINED
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """One batch: state changes inside, then all of it is saved, then sent and performed.
 
-    async def _take_one(self, raw: bytes, sender: bytes | None, taken: Taken) -> Room | None:
-        try:
-            found = record.parse(raw)
-        except Refused as error:
-            self._count_refusal(error, b"", sender, taken, b"")
-            return None
+        Once begun it is not cancelled: state that is not saved would be lost to the next start.
+        """
+        async with self._lock:
+            with trio.CancelScope(shield=True):
+                try:
+                    yield
+                finally:
+                    await self._settle()
+
+    async def _settle(self) -> None:
+        """Save the batch, then let follow what follows from it, until nothing is left."""
+        while self._batch.entries or self._batch.due or self._batch.fallen:
+            batch, self._batch = self._batch, Batch()
+            if batch.entries:
+                entries = [entry_of(found) for _, found in batch.entries]
+                bare = {bare_mark(found): b"" for _, found in batch.entries if found.body is None}
+                await trio.to_thread.run_sync(self.journal.commit, entries, bare)
+            for room in batch.touched.values():
+                room.feeds.seen.clear()
+            for room, found in batch.entries:
+                self._note(found.kind, room.topic, found.id, author=self.world.name(found.author))
+            for room, made in batch.own:
+                self._outbox(room, made)
+            for room, effect in batch.due:
+                self._perform(room, effect)
+            for room in batch.fallen.values():
+                await self.rebuild(room)
+                self._step(room)
+
+    def _take_one(self, found: Record, sender: bytes | None, taken: Taken) -> None:
         room = self.world.rooms.get(found.topic)
         if room is None:
             taken.unknown.add(found.topic)
-            return None
-        return room if await self._admit(room, found, taken) else None
+        else:
+            self._admit(room, found, sender, taken)
 
-    async def _admit(self, room: Room, found: Record, taken: Taken) -> bool:
+    def _admit(self, room: Room, found: Record, sender: bytes | None, taken: Taken) -> bool:
         """Let one record through the gate. False if it is known, waits or is refused."""
+        self.world.settle()
+        if found.body is None:
+            room.feeds.guest = self.world.is_guest(room, frozenset({self.keyring.did}))
         try:
             new = room.feeds.check(found, room.machine, int(time.time()))
         except Refused as error:
-            self._on_refused(error, room, found, taken)
+            self._on_refused(error, room, found, sender, taken)
             return False
-        room.waiting.pop(found.id, None)
+        self.quarantine.remove(found.id)
         if new:
-            await self._keep(room, found)
+            self._keep(room, found)
             taken.new += 1
         return new
 
-    async def _retry_waiting(self, room: Room, taken: Taken) -> None:
+    def _retry_waiting(self, room: Room, taken: Taken) -> None:
         """What waited may be due now, and may let others through in turn."""
         progress = True
         while progress:
             progress = False
-            for waiting in list(room.waiting.values()):
-                progress |= await self._admit(room, waiting.record, taken)
+            for late in self.quarantine.of(room.topic):
+                progress |= self._admit(room, late.record, late.sender, taken)
 
-    def _on_refused(self, error: Refused, room: Room, found: Record, taken: Taken) -> None:
+    def _on_refused(
+        self, error: Refused, room: Room, found: Record, sender: bytes | None, taken: Taken
+    ) -> None:
         if error.code in NOT_YET:
             taken.gaps.add(room.topic)
-            if len(room.waiting) < WAITING:
-                late = Waiting(found, self.now() + WAIT, error)
-                room.waiting.setdefault(found.id, late)
+            self.quarantine.add(found, sender, error, self.now())
             return
-        room.waiting.pop(found.id, None)
+        self.quarantine.remove(found.id)
         if error.code == "record.equivocation":
-            self._prove_equivocation(room, found)
+            self._prove(room, found)
         self._count_refusal(error, found.id, found.author, taken, room.topic)
-
-    def _expire(self, room: Room) -> None:
-        for late in [w for w in room.waiting.values() if w.deadline < self.now()]:
-            del room.waiting[late.record.id]
-            # A gap is no fault: the pull brings the predecessor, and the record again.
-            if late.error.code != "record.gap":
-                self.refuse(late.error, late.record.id, late.record.author, room.topic)
 
     def _count_refusal(
         self, error: Refused, subject: bytes, party: bytes | None, taken: Taken, topic_id: bytes
@@ -266,90 +323,154 @@ class Pipeline:
         taken.refused.append(error.code)
         self.refuse(error, subject, party, topic_id)
 
-    def _prove_equivocation(self, room: Room, found: Record) -> None:
-        known = room.feeds.seen.get((found.key, found.seq))
-        first = self.journal.get(known) if known else None
-        if first is not None and first != found.raw:
-            self.journal.add_equivocation(
-                EquivocationRow(
-                    topic=room.topic,
-                    key=found.key,
-                    seq=found.seq,
-                    first=first,
-                    second=found.raw,
-                    at=int(time.time()),
-                )
-            )
+    # --- liars --------------------------------------------------------------------------------
 
-    async def _publish(self, room: Room, kind: str, body: object) -> Record:
+    def _prove(self, room: Room, found: Record) -> None:
+        """A record contradicts the one that is held for its place: keep the proof."""
+        held = self._held_at(room, found.key, found.seq)
+        if held is not None and record.parse(held).id != found.id:
+            self._bar(room, equivocation.prove(held, found.raw))
+
+    def _held_at(self, room: Room, key: bytes, seq: int) -> bytes | None:
+        for _, found in self._batch.entries:
+            if (found.topic, found.key, found.seq) == (room.topic, key, seq):
+                return found.raw
+        return self.journal.at(room.topic, key, seq)
+
+    def _bar(self, room: Room, fork: Fork) -> bool:
+        """Keep a proof, bar its key, and pass it on; what the key said from there on falls."""
+        known = room.forks.get(fork.key)
+        if known is not None and known.seq <= fork.seq:
+            return False
+        room.forks[fork.key] = fork
+        self.journal.add_equivocation(
+            EquivocationRow(
+                topic=room.topic,
+                key=fork.key,
+                seq=fork.seq,
+                first=fork.first,
+                second=fork.second,
+                at=int(time.time()),
+            )
+        )
+        room.feeds.bar(fork.key, fork.seq)
+        self._batch.fallen[room.topic] = room
+        liar = self.world.signer(room, fork.key)
+        why = Refused("record.equivocation", f"two records for place {fork.seq}, proof kept")
+        self.refuse(why, fork.key, liar, room.topic)
+        self._note("equivocation", room.topic, fork.key, seq=fork.seq)
+        self._warn(room, fork)
+        return True
+
+    # --- one room -----------------------------------------------------------------------------
+
+    def _publish(self, room: Room, kind: str, body: object) -> Record:
+        if kind == "vote" and room.silent:
+            raise Refused("session.unable", "restored from a backup: others are asked first")
         made = record.sign(
             self.keyring.record,
             topic=room.topic,
             author=self.keyring.did,
             kind=kind,
             body=body,
-            place=room.feeds.place(self.keyring.me.vote_key),
-            at=int(time.time()),
+            place=room.feeds.place(keys.public(self.keyring.record)),
+            at=self._date(room),
             salt=secrets.token_bytes(16),
         )
         room.feeds.check(made, room.machine, made.at)
-        await self._keep(room, made)
-        self._outbox(room, made)
+        self._keep(room, made)
+        self._batch.own.append((room, made))
         return made
 
-    async def _keep(self, room: Room, found: Record) -> None:
-        entry = Entry(
-            id=found.id,
-            topic=found.topic,
-            key=found.key,
-            seq=found.seq,
-            prev=found.prev,
-            author=found.author,
-            kind=found.kind,
-            at=found.at,
-            raw=found.raw,
-        )
-        await trio.to_thread.run_sync(self.journal.commit, [entry])
-        room.feeds.add(found)
-        self._note(found.kind, room.topic, found.id, author=self.world.name(found.author))
-        effects = room.machine.handle(Received(found), self.now())
-        if found.kind == "invite":
-            self.world.refresh()
-        await self._act(room, effects)
+    def _date(self, room: Room) -> int:
+        """Now, and later than the last own word here by another key: the dates order them."""
+        at, key = room.said
+        return max(int(time.time()), at + (key != keys.public(self.keyring.record)))
 
-    async def _step(self, room: Room) -> None:
+    def _keep(self, room: Room, found: Record) -> None:
+        room.feeds.add(found)
+        if found.author == self.keyring.did:
+            room.said = max(room.said, (found.at, found.key))
+        self._batch.entries.append((room, found))
+        self._batch.touched[room.topic] = room
+        if found.body is None:
+            room.bare.add((found.key, found.seq))
+            return
+        effects = room.machine.handle(Received(found), self.now())
+        self.world.heard(room, found)
+        if found.kind == "keys" and learn_ends(room.feeds, room.machine):
+            self._batch.fallen[room.topic] = room
+        self._act(room, effects)
+
+    def _step(self, room: Room) -> None:
         """Ask the machine what is due, until it asks for nothing new to publish."""
         for _ in range(STEPS):
-            published = await self._act(room, self._duties(room))
-            if not published:
+            if not self._act(room, self._duties(room)):
                 return
 
-    async def _act(self, room: Room, effects: list[Effect]) -> bool:
+    def _act(self, room: Room, effects: list[Effect]) -> bool:
         """Publish at once what is to be published; hand on the rest. True if a record was made."""
         published = False
-        waiting = deque(effects)
+        waiting = deque(effect for effect in effects if self._may(room, effect))
         while waiting:
             effect = waiting.popleft()
             if not isinstance(effect, Publish):
-                self._perform(room, effect)
+                self._batch.due.append((room, effect))
                 continue
             try:
-                await self._publish(room, effect.kind, effect.body)
+                self._publish(room, effect.kind, effect.body)
             except Refused as error:
                 self.refuse(error, room.topic, self.keyring.did, room.topic)
                 return False
             published = True
         return published
 
+    async def adopt(self, me: Participant, seed: bytes) -> None:
+        """Go on as a newer identity says, with its record key `seed`; every room is told.
+
+        Raises Refused as Keyring.adopt.
+        """
+        async with self._writing():
+            self.keyring.adopt(me, seed)
+            self.world.become(me)
+            for room in list(self.world.rooms.values()):
+                self._step(room)
+
+    def _news(self, room: Room) -> list[Effect]:
+        """The newest own identity, where it is not known yet; by a key that others still take."""
+        me, known = self.keyring.me, room.machine.histories.get(self.keyring.did)
+        if known is None or any(one.id == me.id for one in known.revisions()):
+            return []
+        if keys.public(self.keyring.record) in room.feeds.barred:
+            return []
+        return [Publish("keys", Keys(identity=me.raw))]
+
+    def _may(self, room: Room, effect: Effect) -> bool:
+        """Whether this node's key may do what a machine asks of its participant."""
+        machine = room.machine
+        if not isinstance(effect, Publish) or not isinstance(machine, Collaboration):
+            return True
+        key = keys.public(self.keyring.record)
+        return effect.kind == "keys" or effect.kind in machine.allowed(self.keyring.did, key)
+
     def _duties(self, room: Room) -> list[Effect]:
+        return [*self._news(room), *self._owed(room)]
+
+    def _owed(self, room: Room) -> list[Effect]:
         now, wall = self.now(), int(time.time())
         match room.machine:
             case Collaboration() as collaboration:
+                collaboration.election.heed(self.world.ground(collaboration.document.space))
                 return collaboration.duties(now, wall)
             case Negotiation() as negotiation:
                 return negotiation.handle(Ticked(), wall)
-            case _:
+            case Space() if room.silent:
                 return []
+            case Space() as space:
+                me = self.keyring.me
+                return space.duties(me.did, keys.public(self.keyring.record), me.id, now)
+            case _:
+                assert_never(room.machine)
 
     def _note(self, event: str, topic_id: bytes, id_: bytes, **details: object) -> None:
         self.happenings.add(time.time(), event, topic_id, id_, **details)

@@ -12,12 +12,18 @@ from node.documents import policy_file
 from node.node import Node
 from protocol.errors import ProtocolError, Refused
 from protocol.keys import digest
-from protocol.kinds.space import Join
+from protocol.kinds.space import Commitment, Decline, Join
 from protocol.machines.negotiation import Negotiation, Version
 from protocol.policy import Accept, Ask, Counter, Policy, Refuse, Verdict
 
 JOIN_WISH: Final = "join/"
 """State of the journal: ids of invites that the operator accepted before they arrived."""
+
+COMMITTED: Final = "commitment/"
+"""State of the journal: agreements of which the space was told that they exist."""
+
+DECLINE_WISH: Final = "decline/"
+"""State of the journal: ids of invites that the operator declined before they arrived, and why."""
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks if nothing happens."""
@@ -46,6 +52,8 @@ class Reactions:
         while True:
             seen = happenings.count
             await self._join()
+            await self._decline()
+            await self._commit()
             for negotiation in list(self.node.world.negotiations()):
                 await self._answer(negotiation)
             await happenings.news(seen, LOOK_EVERY)
@@ -60,6 +68,29 @@ class Reactions:
                 if invite not in {accepted for _, accepted in space.joins.values()}:
                     await self._try(space.id, space.id, "join", Join(invite=invite))
                 self.node.journal.delete_state(name)
+
+    async def _decline(self) -> None:
+        for name, reason in self.node.journal.states(DECLINE_WISH).items():
+            invite = bytes.fromhex(name.removeprefix(DECLINE_WISH))
+            for space in list(self.node.world.spaces()):
+                if invite not in space.invites:
+                    continue
+                if invite not in space.invitations.declined:
+                    body = Decline(invite=invite, reason=reason.decode())
+                    await self._try(space.id, space.id, "decline", body)
+                self.node.journal.delete_state(name)
+
+    async def _commit(self) -> None:
+        """Tell the space that there is an agreement of mine, and nothing more of it."""
+        me = self.node.keyring.did
+        for one in list(self.node.world.collaborations()):
+            name = f"{COMMITTED}{one.id.hex()}"
+            space = self.node.world.rooms.get(one.document.space)
+            if me not in one.parties or space is None or self.node.journal.state(name) is not None:
+                continue
+            body = Commitment(digest=digest("commitment", one.id, me))
+            await self._try(space.topic, one.id, "commitment", body)
+            self.node.journal.put_state(name, b"")
 
     async def _answer(self, negotiation: Negotiation) -> None:
         version = negotiation.newest

@@ -30,10 +30,6 @@ class Carrier(Protocol):
         """A share stream to the elected host of an agreement. Raises Refused."""
         ...
 
-    def note_owner(self, person: PersonShare) -> None:
-        """Remember the key of a share that the enclave took."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class ShareRelay:
@@ -97,7 +93,6 @@ class ShareRelay:
                 answer = await onward.receive()
                 await self.stream.send(answer)
                 if _is_taken(answer):
-                    self.gateway.note_owner(person)
                     break
         except TransportError as error:
             log.info("share of a person: %r", error)

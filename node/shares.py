@@ -9,11 +9,12 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import trio
 
@@ -27,7 +28,9 @@ from node.share_upload import Parcel, Plain, Progress, measure, plain_of, upload
 from protocol import kinds, record, shape
 from protocol.attestation.evidence import enclave_id
 from protocol.errors import RULES, Refused
+from protocol.events import Appraised
 from protocol.kinds.agreement import Dataset
+from protocol.kinds.host import Verdict
 from protocol.kinds.share import Receipt, Rewrap, Share, ShareHeader, Wrap
 from protocol.machines.agreement import Collaboration
 from protocol.machines.election import Elected
@@ -54,13 +57,15 @@ PASSING: Final = frozenset(
     {
         "share.busy", "share.unfinished", "share.chunk", "enclave.unreachable", "enclave.broken",
         "enclave.sequence", "record.gap", "record.author", "topic.unknown", "term.fenced",
-        "election.certificate", "run.failed",
+        "election.certificate", "run.failed", "host.unreachable", "evidence.stale",
     }
 )  # fmt: skip
 """Refusals of a host that time mends: it restarts, syncs, or learns of its election."""
 
 KEPT: Final = "kept"
 """The verdict of a receipt for a share that keeps its contract."""
+
+T = TypeVar("T")
 
 PathText = Annotated[str, Max(4096)]
 
@@ -106,11 +111,16 @@ class Outcome:
     replicas: int | None = None
 
 
+Verify = Callable[[Collaboration, bytes, int], Awaitable[Verdict]]
+"""(agreement, candidacy, term) -> this node's verdict by a fresh nonce (node.appraisal)."""
+
+
 class Owner:
     """Pushes own data into agreements, and wraps the keys of own shares."""
 
-    def __init__(self, pipeline: Pipeline, transport: Transport) -> None:
+    def __init__(self, pipeline: Pipeline, transport: Transport, verify: Verify) -> None:
         """`run` goes on with what was left unfinished."""
+        self._verify = verify
         self.pipeline = pipeline
         self.world = pipeline.world
         self.journal = pipeline.journal
@@ -199,9 +209,13 @@ class Owner:
         mine = verdicts.get(self.world.me.did)
         if mine is None:
             return ("evidence.stale",)
-        return () if mine.eligible else mine.reasons or ("evidence.policy",)
+        if not mine.eligible:
+            return mine.reasons or ("evidence.policy",)
+        collaboration.election.heed(self.world.ground(collaboration.document.space))
+        doubt = collaboration.election.doubt(self.world.me.did, candidacy, int(time.time()))
+        return () if doubt is None else (doubt,)
 
-    def _wraps(
+    async def _wraps(
         self,
         collaboration: Collaboration,
         elected: Elected,
@@ -209,9 +223,11 @@ class Owner:
         header: bytes,
         wrapped: Iterable[bytes] = (),
     ) -> tuple[Wrap, ...]:
-        """Wraps to the host and those standbys that this node trusts, but for those `wrapped`."""
-        named = (elected.appointment.candidacy, *elected.appointment.standbys)
-        trusted = [c for c in named if not self._doubts(collaboration, elected.term, c)]
+        """Wraps to the host and those standbys that this node trusts, but for those `wrapped`.
+
+        Each answers a fresh challenge first: a verdict of yesterday seals nothing today.
+        """
+        trusted = await self._verified(collaboration, elected)
         known = collaboration.election.candidacies
         enclaves = {enclave_id(known[c][1].enclave): known[c][1].enclave for c in trusted}
         digest = header_digest(header)
@@ -221,6 +237,26 @@ class Owner:
             if id_ not in wrapped
         )
 
+    async def _verified(self, collaboration: Collaboration, elected: Elected) -> list[bytes]:
+        """The candidacies that just proved themselves; the host must be one of them.
+
+        Raises Refused (evidence.*, host.unreachable).
+        """
+        host, found = elected.appointment.candidacy, []
+        for candidacy in (host, *elected.appointment.standbys):
+            if self._doubts(collaboration, elected.term, candidacy):
+                continue
+            verdict = await self._verify(collaboration, candidacy, elected.term)
+            if verdict.eligible:
+                found.append(candidacy)
+                continue
+            if "host.unreachable" not in verdict.reasons:
+                await self.pipeline.tell(collaboration.id, Appraised(verdict))
+            if candidacy == host:
+                known = next((code for code in verdict.reasons if code in RULES), "evidence.policy")
+                raise Refused(known, f"asked again before sealing, in term {elected.term}")
+        return found
+
     async def _wrap_again(
         self, collaboration: Collaboration, elected: Elected, share: bytes
     ) -> None:
@@ -229,7 +265,7 @@ class Owner:
             return
         header = collaboration.shares[share][1].header
         key = self.keys.of(share, header)
-        wraps = self._wraps(collaboration, elected, key, header, wrapped)
+        wraps = await self._wraps(collaboration, elected, key, header, wrapped)
         await self.pipeline.publish(collaboration.id, "rewrap", Rewrap(share=share, wraps=wraps))
 
     # --- the steps of a push --------------------------------------------------------------------
@@ -314,8 +350,8 @@ class Owner:
             log.warning("push of %s: %s", push.dataset, error)
 
     async def _finish(self, place: str, push: Push, source: Source) -> Outcome:
-        push = await self._publish(place, push)
-        taken = await self._deliver(push, source)
+        push = await self._patiently(push, partial(self._publish, place, push))
+        taken = await self._patiently(push, partial(self._attempt, push, source))
         receipt = await self._read_receipt(push, taken)
         share = push.share or b""
         if receipt.verdict == KEPT:
@@ -344,7 +380,9 @@ class Owner:
             before = collaboration.current_shares().get((push.dataset, self.world.me.did))
             body = Share(
                 header=push.header,
-                wraps=self._wraps(collaboration, self._trusted(collaboration), key, push.header),
+                wraps=await self._wraps(
+                    collaboration, self._trusted(collaboration), key, push.header
+                ),
                 excluded=push.excluded,
                 replaces=None if before is None else before.record.id,
             )
@@ -355,12 +393,12 @@ class Owner:
         self._note("share sealed", push, rows=push.rows, excluded=push.excluded, total=push.size)
         return push
 
-    async def _deliver(self, push: Push, source: Source) -> wire.ShareTaken:
-        """Send to whoever is the elected host, as long as it takes and the agreement lasts."""
+    async def _patiently(self, push: Push, step: Callable[[], Awaitable[T]]) -> T:
+        """A step towards whoever is the elected host, as often as it takes."""
         pause, broken = PAUSE, 0
         while True:
             try:
-                return await self._attempt(push, source)
+                return await step()
             except Refused as error:
                 broken += error.code == "share.chunk"
                 if error.code not in PASSING or broken == BROKEN:

@@ -7,6 +7,7 @@ one would learn that an agreement about it exists.
 from typing import assert_never
 
 from node.world import Room
+from protocol import kinds, record
 from protocol.kinds.agreement import Agreement
 from protocol.machines.agreement import Collaboration
 from protocol.machines.negotiation import Negotiation
@@ -24,6 +25,16 @@ def names(room: Room, blob: bytes) -> bool:
             return blob in _agreed(found.document) or _is_evidence(found, blob)
         case _:
             assert_never(room.machine)
+
+
+def for_guest(raw: bytes, guests: frozenset[bytes]) -> bytes:
+    """A record of a space as a guest gets it: what is for members has no body there, but for a
+    guest's own credential.
+    """
+    found = record.parse(raw)
+    body = found.body or {}
+    own = found.kind == "credential" and body.get("subject") in guests
+    return record.redact(raw) if found.kind in kinds.MEMBERS_ONLY and not own else raw
 
 
 def both_hosts(room: Room, one: bytes, others: frozenset[bytes]) -> bool:

@@ -13,12 +13,18 @@ from typing import TypeVar
 import trio
 
 from node import wire
+from node.batch import Taken
+from node.fetching import Fetcher
+from node.frontier import PROOFS
 from node.net.transport import Transport, TransportError
-from node.pipeline import Pipeline, Taken
+from node.pipeline import Pipeline
+from node.pulling import FAULTS, Puller
+from node.shown import for_guest
 from node.store.blobs import Blobs
 from node.talk import ask
 from node.world import Room
-from protocol import limits
+from protocol import kinds, limits
+from protocol.equivocation import Fork
 from protocol.errors import Refused
 from protocol.kinds.agreement import Agreement, NegotiationOpening
 from protocol.machines.space import Space
@@ -34,8 +40,8 @@ LOOK_EVERY = 1.0
 QUEUE = 2048
 """Records waiting for one peer; beyond it they are dropped, and a pull brings them."""
 
-NEVER = 2**53
-"""Sequence number asked of a barred key: its records would be refused, and fill each batch."""
+PUSH_BYTES = 512 * 1024
+"""Bytes of records in one push."""
 
 DISCOVERIES = 8
 """Openings asked of one peer at once; what it speaks of beyond waits for the next pull."""
@@ -43,17 +49,17 @@ DISCOVERIES = 8
 DIALS = 16
 """Members dialled at once."""
 
-GOSSIP = 256
-"""Gossip messages that wait for the gate; beyond it they are dropped, and a pull brings them."""
+GOSSIP = 1024
+"""Gossip messages of one peer that wait for the gate; the oldest go, and a pull brings them."""
+
+WARNED = 12
+"""Members to whom a node sends a new proof: each does the same."""
 
 PEERS_TOLD = 256
 """Members whose addresses one answer holds."""
 
 ADDRESSES_KEPT = 8
 """Addresses of a member that hearsay about it cannot push out."""
-
-FAULTS = (TransportError, Refused, trio.TooSlowError)
-"""What a peer can do to us: it ends this exchange and nothing else."""
 
 T = TypeVar("T")
 
@@ -73,13 +79,14 @@ class Spread:
         self.transport = transport
         self.bootstrap = tuple(bootstrap)
         self._nursery: trio.Nursery | None = None
-        self._queues: dict[str, deque[bytes]] = {}
+        self._queues: dict[str, deque[bytes | Fork]] = {}
         self._bells: dict[str, trio.Event] = {}
-        self._pulling: set[str] = set()
+        self.puller = Puller(pipeline, transport, self.discover)
+        self._fetcher = Fetcher(blobs, transport)
         self._reached: set[str] = set()
         self._subscribed: set[bytes] = set()
         self._discovering: set[tuple[str, bytes]] = set()
-        self._gossiping = 0
+        self._gossip: dict[str, deque[bytes]] = {}
         self._looking: set[str] = set()
         self._random = random.Random()  # noqa: S311 (which peer comes next is no secret)
 
@@ -98,10 +105,21 @@ class Spread:
 
     def send(self, room: Room, made: Record) -> None:
         """Send a new record to the whole audience of its room; called by the pipeline."""
-        if isinstance(room.machine, Space) and self._nursery is not None:
-            self._nursery.start_soon(self._gossip, room.topic, made.raw)
+        hidden = made.kind in kinds.MEMBERS_ONLY and isinstance(room.machine, Space)
+        if isinstance(room.machine, Space) and not hidden and self._nursery is not None:
+            # Guests hear the gossip of a space too: what is for members goes to each of them.
+            self._nursery.start_soon(self._publish, room.topic, made.raw)
+        inside = self.world.insiders(room) if hidden else frozenset()
         for peer in self.audience_peers(room):
-            self._queue(peer, made.raw)
+            owners = self.world.owners_of(peer)
+            guest = hidden and owners.isdisjoint(inside)
+            self._queue(peer, for_guest(made.raw, owners) if guest else made.raw)
+
+    def warn(self, room: Room, fork: Fork) -> None:
+        """Send a proof to some of the audience, who send it on; a pull brings it too."""
+        peers = self.audience_peers(room)
+        for peer in self._random.sample(peers, min(WARNED, len(peers))):
+            self._queue(peer, fork)
 
     def audience_peers(self, room: Room) -> list[str]:
         """PeerIds of everybody else in the audience of a room."""
@@ -115,9 +133,7 @@ class Spread:
 
     def announce(self, peer: str, room: Room) -> None:
         """Let a peer know of a room it is in the audience of: it pulls what it lacks."""
-        for head in room.feeds.heads.values():
-            self._queue(peer, head.raw)
-        if not room.feeds.heads and self._nursery is not None:
+        if self._nursery is not None:
             self._nursery.start_soon(self._poke, peer, room.topic)
 
     async def _poke(self, peer: str, topic: bytes) -> None:
@@ -126,14 +142,14 @@ class Spread:
         except FAULTS as error:
             log.debug("poke %s: %s", peer, error)
 
-    def _queue(self, peer: str, raw: bytes) -> None:
+    def _queue(self, peer: str, what: bytes | Fork) -> None:
         if self._nursery is None:
             return
         if peer not in self._queues:
             self._queues[peer] = deque(maxlen=QUEUE)
             self._bells[peer] = trio.Event()
             self._nursery.start_soon(self._push_to, peer)
-        self._queues[peer].append(raw)
+        self._queues[peer].append(what)
         self._bells[peer].set()
 
     async def _push_to(self, peer: str) -> None:
@@ -143,9 +159,8 @@ class Spread:
             await self._bells[peer].wait()
             self._bells[peer] = trio.Event()
             while queue:
-                batch = [queue.popleft() for _ in range(min(len(queue), limits.PUSH))]
                 try:
-                    took = await self._ask(peer, wire.Push(records=tuple(batch)), wire.Took)
+                    took = await self._ask(peer, _next_push(queue), wire.Took)
                     self._reached.add(peer)
                 except FAULTS as error:
                     log.debug("push to %s: %s", peer, error)
@@ -154,7 +169,7 @@ class Spread:
                 if took.gaps:
                     log.debug("%s has gaps and will pull", peer)
 
-    async def _gossip(self, topic: bytes, raw: bytes) -> None:
+    async def _publish(self, topic: bytes, raw: bytes) -> None:
         try:
             await self.transport.publish(topic.hex(), raw)
         except TransportError as error:
@@ -168,16 +183,25 @@ class Spread:
         self.transport.subscribe(room.topic.hex(), self._on_gossip)
 
     def _on_gossip(self, peer: str, data: bytes) -> None:
-        if self._nursery is not None and self._gossiping < GOSSIP:
-            self._gossiping += 1
-            self._nursery.start_soon(self._take_gossip, peer, data)
+        if self._nursery is None:
+            return
+        if peer in self._gossip:
+            self._gossip[peer].append(data)
+            return
+        self._gossip[peer] = deque([data], maxlen=GOSSIP)
+        self._nursery.start_soon(self._take_gossip, peer)
 
-    async def _take_gossip(self, peer: str, data: bytes) -> None:
+    async def _take_gossip(self, peer: str) -> None:
+        """Take what one peer gossips, all that waits in one batch."""
+        waiting = self._gossip[peer]
         try:
-            taken = await self.pipeline.take([data], self.world.owner_of(peer))
+            while waiting:
+                batch = list(waiting)
+                waiting.clear()
+                taken = await self.pipeline.take(batch, self.world.owner_of(peer))
+                self._follow_up(peer, taken)
         finally:
-            self._gossiping -= 1
-        self._follow_up(peer, taken)
+            del self._gossip[peer]
 
     # --- in -----------------------------------------------------------------------------------
 
@@ -229,77 +253,18 @@ class Spread:
             raise Refused("session.audience", f"{empty} negotiations wait for a proposal")
 
     async def pull(self, peer: str) -> bool:
-        """Pull everything this node lacks from one peer, batch by batch. False if out of reach."""
-        if peer in self._pulling:
-            return True
-        self._pulling.add(peer)
-        try:
-            more = True
-            while more:
-                batch = await self._ask(peer, wire.Pull(topics=self._frontiers()), wire.Batch)
-                taken = await self.pipeline.take(batch.records, self.world.owner_of(peer))
-                for topic in batch.others:
-                    if topic not in self.world.rooms:
-                        self.discover(peer, topic)
-                more = batch.more and taken.new > 0
-        except FAULTS as error:
-            log.debug("pull from %s: %s", peer, error)
-            self._reached.discard(peer)
-            return False
-        else:
-            self._reached.add(peer)
-            return True
-        finally:
-            self._pulling.discard(peer)
+        """Pull everything this node lacks from one peer. False if it is out of reach."""
+        there = await self.puller.pull(peer)
+        (self._reached.add if there else self._reached.discard)(peer)
+        return there
 
     async def fetch_blob(self, digest: bytes, peers: Sequence[str]) -> bytes:
         """A blob by digest, from here or from one of the peers. Raises Refused (topic.unknown)."""
-        if self.blobs.has(digest):
-            return await trio.to_thread.run_sync(self.blobs.get, digest)
-        for peer in peers:
-            try:
-                data = await self._blob_from(peer, digest)
-            except FAULTS as error:
-                log.debug("blob from %s: %s", peer, error)
-                continue
-            if await trio.to_thread.run_sync(self.blobs.put, data) == digest:
-                return data
-        raise Refused("topic.unknown", f"nobody reachable has blob {digest.hex()[:16]}")
+        return await self._fetcher.blob(digest, peers)
 
     async def fetch_named(self, name: bytes, peers: Sequence[str]) -> bytes:
         """What peers give for a name that is not its digest; the caller checks it."""
-        for peer in peers:
-            try:
-                return await self._blob_from(peer, name)
-            except FAULTS as error:
-                log.debug("%s from %s: %s", name.hex()[:16], peer, error)
-        raise Refused("topic.unknown", f"nobody reachable has {name.hex()[:16]}")
-
-    async def _blob_from(self, peer: str, digest: bytes) -> bytes:
-        data = bytearray()
-        while True:
-            question = wire.GetBlob(digest=digest, offset=len(data))
-            piece = await self._ask(peer, question, wire.BlobPiece)
-            left = piece.size - len(data)
-            if piece.size > limits.BLOB or left <= 0 or len(piece.data) != min(left, wire.PIECE):
-                # Whole pieces only: one byte at a time a peer could keep us asking for days.
-                raise Refused("codec.too-large", "a blob of another size than it claims")
-            data += piece.data
-            if len(data) == piece.size:
-                return bytes(data)
-
-    def _frontiers(self) -> tuple[wire.TopicFrontier, ...]:
-        return tuple(
-            wire.TopicFrontier(
-                topic=topic,
-                heads=tuple(
-                    wire.FeedHead(key=key, next=NEVER if key in barred else head.seq + 1)
-                    for key, head in room.feeds.heads.items()
-                ),
-            )
-            for topic, room in self.world.rooms.items()
-            for barred in [room.feeds.barred]
-        )
+        return await self._fetcher.named(name, peers)
 
     def _follow_up(self, peer: str, taken: Taken) -> None:
         for topic in taken.unknown:
@@ -330,8 +295,9 @@ class Spread:
     async def _keep_pulling(self) -> None:
         while True:
             await trio.sleep(PULL_EVERY * self._random.uniform(0.7, 1.3))
-            if self._reached:
-                await self.pull(self._random.choice(sorted(self._reached)))
+            free = sorted(self._reached - self.puller.pulling)
+            if free:
+                self.pull_soon(self._random.choice(free))
 
     async def _keep_looking(self) -> None:
         """Dial members that are not reached, several at once: some addresses lead nowhere."""
@@ -390,6 +356,21 @@ class Spread:
 
     async def _ask(self, peer: str, request: object, answer: type[T]) -> T:
         return await ask(self.transport, peer, wire.SESSION, wire.SESSION_WIRE, request, answer)
+
+
+def _next_push(queue: deque[bytes | Fork]) -> wire.Push:
+    """Take from a queue what fits into one push."""
+    records: list[bytes] = []
+    proofs: list[bytes] = []
+    size = 0
+    while queue and len(records) < limits.PUSH and len(proofs) < PROOFS and size < PUSH_BYTES:
+        match queue.popleft():
+            case bytes(raw):
+                records.append(raw)
+                size += len(raw)
+            case Fork(raw=raw):
+                proofs.append(raw)
+    return wire.Push(records=tuple(records), proofs=tuple(proofs))
 
 
 def _peer_of(address: str) -> str:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from node import config, keyring
+from node import config, keyring, record_keys
 from node.config import Config
 from node.keyring import Keyring
 from node.store import StoreError, disk_faults, keystore, write_durably
@@ -33,7 +33,7 @@ def init(path: Path) -> dict[str, Any]:
     already = store.exists() and card.exists()
     if not already:
         _make_keys(settings, store, card)
-    me = open_identity(_identity(state))
+    me = open_identity(identity(state))
     return {"already": already, "name": me.name, "did": did_text(me.did), "state": str(state)}
 
 
@@ -48,7 +48,8 @@ def _make_keys(settings: Config, store: Path, card: Path) -> None:
         write_durably(card, raw)
 
 
-def _identity(state: Path) -> bytes:
+def identity(state: Path) -> bytes:
+    """The newest identity record of a node, raw. Raises StoreError (node.uninitialised)."""
     try:
         with disk_faults("Cannot read the identity"):
             return (state / IDENTITY).read_bytes()
@@ -59,6 +60,20 @@ def _identity(state: Path) -> bytes:
 
 def unlock(settings: Config) -> Keyring:
     """The keyring of an initialised node. Raises StoreError, Refused (identity.keys)."""
+    state = settings.node.state
     passphrase = keystore.read_passphrase(settings.keys.unlock, os.environ)
-    seeds = keystore.open(settings.node.state / KEYSTORE, passphrase)
-    return keyring.open_keyring(seeds, _identity(settings.node.state))
+    seeds = keystore.open(state / KEYSTORE, passphrase)
+    more, card = record_keys.read(state, seeds["store"]), identity(state)
+    found = keyring.open_keyring(seeds | more, card)
+    left = record_keys.without_retired(seeds, found.me)
+    if left != seeds:
+        keystore.replace(state / KEYSTORE, passphrase, left)
+    if more:
+        record_keys.keep(state, seeds["store"], record_keys.without_retired(more, found.me))
+    return found
+
+
+def write_card(state: Path, raw: bytes) -> None:
+    """Keep the newest identity of this node, whole or not at all. Raises StoreError."""
+    with disk_faults("Cannot write the identity"):
+        write_durably(state / IDENTITY, raw)

@@ -1,11 +1,14 @@
 """One question, one answer over a stream, and the server side of it."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import trio
 
+from node.door import Door
 from node.net.transport import Stream, StreamTask, Transport
 from node.store import StoreFault
 from protocol.dialogue import Dialogue
@@ -22,6 +25,34 @@ Answer = Callable[[Any, str], Awaitable[object]]
 """Answers a request of a peer (PeerId); raises Refused to say no."""
 
 
+@asynccontextmanager
+async def conversation(
+    transport: Transport, peer: str, protocol: str, wire: Dialogue
+) -> AsyncIterator["Conversation"]:
+    """Several questions on one stream. Raises TransportError."""
+    stream = await transport.open(peer, protocol)
+    try:
+        yield Conversation(stream, wire)
+    finally:
+        with trio.move_on_after(1) as scope:
+            scope.shield = True
+            await stream.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """An open stream, and what may be asked on it."""
+
+    stream: Stream
+    wire: Dialogue
+
+    async def ask(self, request: object, answer: type[T], *, seconds: float = ANSWER_TIME) -> T:
+        """Ask the next question. Raises Refused, TransportError, trio.TooSlowError."""
+        with trio.fail_after(seconds):
+            await self.stream.send(self.wire.pack_request(request))
+            return self.wire.read_answer(await self.stream.receive(), answer)
+
+
 async def ask(
     transport: Transport,
     peer: str,
@@ -34,28 +65,34 @@ async def ask(
 ) -> T:
     """Ask `peer` one question. Raises Refused (its own too), TransportError, trio.TooSlowError."""
     with trio.fail_after(seconds):
-        stream = await transport.open(peer, protocol)
-        try:
-            await stream.send(wire.pack_request(request))
-            return wire.read_answer(await stream.receive(), answer)
-        finally:
-            with trio.move_on_after(1) as scope:
-                scope.shield = True
-                await stream.close()
+        async with conversation(transport, peer, protocol, wire) as talk:
+            return await talk.ask(request, answer, seconds=seconds)
 
 
-def serve(wire: Dialogue, answer: Answer) -> StreamTask:
-    """A stream task that answers each request of the stream in turn, until the peer ends it."""
+def serve(wire: Dialogue, answer: Answer, door: Door) -> StreamTask:
+    """A stream task that answers each request of the stream in turn, until the peer ends it.
+
+    The door slows down who asks too much, then says no (door.busy): a flood of one peer is its own.
+    """
 
     async def task(stream: Stream) -> None:
-        while True:
-            try:
-                frame = await stream.receive()
-            except ProtocolError:
-                return
-            await stream.send(await _answer_one(wire, answer, frame, stream.peer))
+        try:
+            with door.stream(stream.peer):
+                await _answer_all(wire, answer, door, stream)
+        except Refused as error:
+            await stream.send(wire.pack_refusal(error))
 
     return task
+
+
+async def _answer_all(wire: Dialogue, answer: Answer, door: Door, stream: Stream) -> None:
+    while True:
+        try:
+            frame = await stream.receive()
+        except ProtocolError:
+            return
+        await door.request(stream.peer, len(frame))
+        await stream.send(await _answer_one(wire, answer, frame, stream.peer))
 
 
 async def _answer_one(wire: Dialogue, answer: Answer, frame: bytes, peer: str) -> bytes:

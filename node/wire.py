@@ -5,9 +5,10 @@ from typing import Annotated, Final
 
 from protocol import limits
 from protocol.dialogue import Dialogue
+from protocol.equivocation import RawHeader
 from protocol.kinds.consent import PersonShare
 from protocol.kinds.run import Delivery
-from protocol.shape import Count, Hash, Key, Max, Name
+from protocol.shape import Count, Hash, Key, Length, Max, Name
 
 SESSION: Final = "/village/session/1"
 """Between members: records, openings, blobs, heartbeats, stops."""
@@ -22,6 +23,8 @@ REPLICA: Final = "/village/replica/1"
 """Host to standby: the stored ciphertext of a share."""
 
 Raw = Annotated[bytes, Max(limits.RECORD)]
+RawProof = Annotated[bytes, Max(limits.PROOF)]
+FeedPlace = Annotated[bytes, Length(64)]
 RawOpening = Annotated[bytes, Max(limits.FRAME)]
 Blob = Annotated[bytes, Max(limits.BLOB)]
 ShortText = Annotated[str, Max(512)]
@@ -35,9 +38,10 @@ PIECE: Final = limits.CHUNK
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """New records for topics that the receiver follows -> Took."""
+    """New records for topics that the receiver follows, and proofs against liars -> Took."""
 
     records: tuple[Raw, ...]
+    proofs: tuple[RawProof, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +62,21 @@ class Took:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedHead:
-    """The next sequence number that the asker wants of one feed."""
+    """What the asker has of one feed: the next place that it wants, and the id before it.
+
+    `end` is the first place that counts for nothing there, `fork` the lowest proven equivocation.
+    """
 
     key: Key
     next: Count
+    head: Hash | None = None
+    end: Count | None = None
+    fork: Count | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicFrontier:
-    """What the asker has of one topic."""
+    """What the asker has of one topic, as far as the page goes."""
 
     topic: Hash
     heads: tuple[FeedHead, ...]
@@ -74,20 +84,75 @@ class TopicFrontier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pull:
-    """Anti-entropy: send what I lack of these topics -> Batch. Topics the receiver knows and the
-    asker does not list are named in the answer.
+    """Anti-entropy: send what I lack between two places -> Batch.
+
+    A place is topic and key, one behind the other; both places belong to the page. All that the
+    asker has there is listed, so what is not listed is lacking.
     """
 
+    low: FeedPlace
+    high: FeedPlace
     topics: tuple[TopicFrontier, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeedPart:
+    """A feed in a batch, and the place after its last record there."""
+
+    topic: Hash
+    key: Key
+    next: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Records in feed order; `more` asks for another pull; `others` are topics to open."""
+    """Records in feed order; `more`: this page has more; `others` are topics to open.
+
+    `parts` says of each feed in it where the asker then stands, so that it can ask for the next
+    batch before it has looked at this one. `proofs` are those that the asker lacks, `forks` feeds
+    whose head here is another.
+    """
 
     records: tuple[Raw, ...]
+    parts: tuple[FeedPart, ...]
+    proofs: tuple[RawProof, ...]
+    forks: tuple[FeedPlace, ...]
     more: bool
     others: tuple[Hash, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetFeed:
+    """Whole records of one feed from a place on, for who was a guest and is a member now ->
+    FeedAnswer.
+    """
+
+    topic: Hash
+    key: Key
+    seq: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedAnswer:
+    """Records of one feed, in order, as many as fit."""
+
+    records: tuple[Raw, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetHeader:
+    """The header at one place of a feed, to find where two nodes' records part -> HeaderAnswer."""
+
+    topic: Hash
+    key: Key
+    seq: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderAnswer:
+    """A record without its body."""
+
+    header: RawHeader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +241,21 @@ class StopAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GetStops:
+    """A host asks for stops that a party's statement names, for its enclave -> StopTokens."""
+
+    agreement: Hash
+    stops: tuple[Hash, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopTokens:
+    """The raw stop tokens that are here; the asker checks each."""
+
+    tokens: tuple[Raw, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AskRewrap:
     """A host asks an owner to wrap a share key to its enclave of a term -> Done (the owner then
     publishes a rewrap record) or a refusal.
@@ -200,12 +280,15 @@ SESSION_WIRE: Final = Dialogue(
         "push": Push,
         "poke": Poke,
         "pull": Pull,
+        "header": GetHeader,
+        "feed": GetFeed,
         "opening": GetOpening,
         "blob": GetBlob,
         "peers": GetPeers,
         "keep": Keep,
         "beat": Beat,
         "stop": TellStop,
+        "stops": GetStops,
         "rewrap": AskRewrap,
         "deliver": Deliver,
     },
@@ -216,19 +299,23 @@ SESSION_WIRE: Final = Dialogue(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
-    """A verifier's challenge to the enclave behind this node -> Evidence."""
+    """A verifier's challenge to the enclave behind this node -> Evidence. `credential` is for keys
+    that earlier evidence named, where the technology needs one (attestation/possession.py).
+    """
 
     agreement: Hash
     requester: Key
     term: Count
     nonce: Hash
+    credential: Annotated[bytes, Max(limits.CREDENTIAL)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """The enclave's evidence bundle."""
+    """The enclave's evidence bundle, and the secret in the challenge's credential."""
 
     bundle: Annotated[bytes, Max(limits.EVIDENCE)]
+    secret: Annotated[bytes, Max(64)] | None = None
 
 
 ENCLAVE_WIRE: Final = Dialogue({"challenge": Challenge}, FRAME, "session.request")

@@ -1,12 +1,15 @@
 """Every topic that this node follows, with its feeds and machine; rebuilt from the journal."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from node.net.peer_id import peer_id_of
+from protocol.equivocation import Fork
 from protocol.errors import Refused
-from protocol.identity import Participant
+from protocol.identity import History, Participant
 from protocol.kinds.agreement import Agreement, NegotiationOpening
+from protocol.machines.advisories import Ground
 from protocol.machines.agreement import Collaboration, Self
 from protocol.machines.negotiation import Negotiation
 from protocol.machines.space import Space
@@ -16,23 +19,25 @@ from protocol.topic import Feeds, Opening
 Machine = Space | Negotiation | Collaboration
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A record that came too early: when it is given up, and what the gate said of it."""
-
-    record: Record
-    deadline: float
-    error: Refused
+IDENTIFYING = frozenset({"invite", "keys", "recovery", "change", "vote"})
+"""Kinds of records after which other identities, or others' node keys, may count."""
 
 
 @dataclass(slots=True)
 class Room:
-    """One topic: its opening, its feeds, its machine, and the records that came too early."""
+    """One topic: its opening, its feeds, its machine, and the proofs against who equivocated.
+
+    `bare` are places of records that came without body, while this node was a guest. `said` is the
+    date of the last own word here, and the key that signed it.
+    """
 
     opening: Opening
     feeds: Feeds
     machine: Machine
-    waiting: dict[bytes, Waiting] = field(default_factory=dict)
+    forks: dict[bytes, Fork] = field(default_factory=dict)
+    bare: set[tuple[bytes, int]] = field(default_factory=set)
+    said: tuple[int, bytes] = (0, b"")
+    silent: bool = False
 
     @property
     def topic(self) -> bytes:
@@ -46,7 +51,11 @@ class World:
 
     me: Participant
     rooms: dict[bytes, Room] = field(default_factory=dict)
+    floor: Callable[[Opening], int | None] = lambda _opening: 0
+    held: Callable[[bytes, bytes, int], bytes | None] = lambda _topic, _key, _seq: None
     _owners: dict[str, set[bytes]] = field(default_factory=dict)
+    _everybody: dict[bytes, Participant] = field(default_factory=dict)
+    _stale: bool = True
 
     def add(self, opening: Opening, *, invited: bool = False) -> Room:
         """Open a room for a verified opening. Raises Refused (session.audience, topic.opening).
@@ -55,7 +64,9 @@ class World:
         peer cannot draw this node into a space, whose members would then be admitted here, nor
         into an agreement of strangers that names it as a host.
         """
-        room = Room(opening, Feeds(opening.topic, opening.type), self._machine(opening))
+        feeds = Feeds(opening.topic, opening.type, partial(self.held, opening.topic))
+        room = Room(opening, feeds, self.machine(opening))
+        room.silent = opening.type == "space" and self.floor(opening) is None
         if not invited:
             self._check_named(room)
         kept = self.rooms.setdefault(opening.topic, room)
@@ -73,14 +84,19 @@ class World:
             case _:
                 return
 
-    def _machine(self, opening: Opening) -> Machine:
+    def machine(self, opening: Opening) -> Machine:
+        """A machine for a topic that has taken no record yet."""
         match opening.document:
             case NegotiationOpening():
-                return Negotiation(opening, self.me.did, self.participants())
+                return Negotiation(opening, self.me.did, self.histories())
             case Agreement():
-                return Collaboration(opening, Self(did=self.me.did, identity=self.me.id))
+                floor = self.floor(opening)
+                return Collaboration(
+                    opening, Self(did=self.me.did, identity=self.me.id, from_term=floor)
+                )
             case _:
-                return Space(opening)
+                room = self.rooms.get(opening.topic)
+                return Space(opening, {} if room is None else dict(room.feeds.barred))
 
     def room(self, topic: bytes) -> Room:
         """The room of a topic. Raises Refused (topic.unknown)."""
@@ -122,20 +138,33 @@ class World:
             raise Refused("topic.unknown", "not an agreement in force")
         return machine
 
+    def ground(self, space: bytes) -> Ground:
+        """What a space asks of its agreements; nothing where this node does not follow it."""
+        room = self.rooms.get(space)
+        machine = None if room is None else room.machine
+        return machine.ground if isinstance(machine, Space) else Ground()
+
     def participants(self) -> dict[bytes, Participant]:
         """Everybody whose identity is known in any room, the newest of each: did -> participant."""
-        known: dict[bytes, Participant] = {self.me.did: self.me}
-        for space in self.spaces():
-            _learn(known, space.participants())
-        for collaboration in self.collaborations():
-            _learn(known, collaboration.audience())
+        if self._stale:
+            self.refresh()
+        return self._everybody
+
+    def histories(self) -> dict[bytes, History]:
+        """All identities of everybody that are known in any room; not to be changed."""
+        known: dict[bytes, History] = {self.me.did: History.of(self.me)}
+        for room in self.rooms.values():
+            for did, history in room.machine.histories.items():
+                have = known.setdefault(did, history)
+                if not history.ids <= have.ids:
+                    known[did] = History.of(*have.revisions(), *history.revisions())
         return known
 
     def audience(self, room: Room) -> dict[bytes, Participant]:
         """Who may see and hear a room."""
         match room.machine:
             case Space() as space:
-                return space.participants()
+                return space.audience()
             case Collaboration() as collaboration:
                 return collaboration.audience()
             case Negotiation() as negotiation:
@@ -144,13 +173,57 @@ class World:
 
     def refresh(self) -> None:
         """After new identities became known: who has which PeerId, and who negotiates."""
-        everybody = self.participants()
+        self._stale = False
+        histories = self.histories()
+        self._everybody = {did: history.participant for did, history in histories.items()}
         self._owners = {}
-        for did, found in everybody.items():
-            for key in found.nodes:
+        for did, history in histories.items():
+            for key in history.nodes:
                 self._owners.setdefault(peer_id_of(key), set()).add(did)
         for negotiation in self.negotiations():
-            negotiation.participants.update(everybody)
+            negotiation.introduce(histories)
+
+    def become(self, me: Participant) -> None:
+        """Take a newer identity of one's own."""
+        self.me = me
+        for collaboration in self.collaborations():
+            collaboration.me = replace(collaboration.me, identity=me.id)
+        self.refresh()
+
+    def heard(self, room: Room, found: Record) -> None:
+        """A record was taken: it may bring identities, or change which of them count."""
+        if found.kind in IDENTIFYING and (found.kind != "vote" or isinstance(room.machine, Space)):
+            self._stale = True
+
+    def is_guest(self, room: Room, who: frozenset[bytes]) -> bool:
+        """Whether a room is a space, and nobody of these belongs to it yet."""
+        return isinstance(room.machine, Space) and who.isdisjoint(self.insiders(room))
+
+    def may_see(self, room: Room, peer: str) -> bool:
+        """Whether a node is of somebody in the audience of a room."""
+        return not self.owners_of(peer).isdisjoint(self.audience(room))
+
+    def shared_with(self, peer: str) -> dict[bytes, Room]:
+        """The rooms that a peer may see, by topic."""
+        return {room.topic: room for room in self.rooms.values() if self.may_see(room, peer)}
+
+    def insiders(self, room: Room) -> frozenset[bytes]:
+        """Who may read all of a room: of a space its founders and members, else its audience."""
+        match room.machine:
+            case Space() as space:
+                return frozenset(space.members() or space.founders)
+            case _:
+                return frozenset(self.audience(room))
+
+    def settle(self) -> None:
+        """Let everybody who is known by now count, in negotiations too."""
+        if self._stale:
+            self.refresh()
+
+    def signer(self, room: Room, key: bytes) -> bytes | None:
+        """Whose key it is, or was, of those who are known in a room."""
+        histories = room.machine.histories.items()
+        return next((did for did, one in histories if key in one.all_keys()), None)
 
     def name(self, did: bytes) -> str:
         """The petname of a participant, or a short form of its key."""
@@ -167,18 +240,12 @@ class World:
 
         An identity can name a node that is another's too. For rights ask `owners_of`.
         """
+        self.settle()
         return min(self._owners.get(peer, ()), default=None)
 
     def owners_of(self, peer: str) -> frozenset[bytes]:
         """All participants that name the node with this PeerId as theirs: whoever names a node of
         another gives rights to it, and takes none away.
         """
+        self.settle()
         return frozenset(self._owners.get(peer, ()))
-
-
-def _learn(known: dict[bytes, Participant], others: Mapping[bytes, Participant]) -> None:
-    """Add participants; of two identities of one the newer revision counts."""
-    for did, found in others.items():
-        have = known.setdefault(did, found)
-        if (found.revision, found.id) > (have.revision, have.id):
-            known[did] = found

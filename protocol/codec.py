@@ -4,6 +4,7 @@ Allowed are null, booleans, integers below 2^64, byte and text strings, lists, a
 are all text or all small integers (a COSE header). No floats, tags, indefinite lengths, duplicates.
 """
 
+import io
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -14,6 +15,9 @@ from protocol.errors import Refused
 
 _SMALL_INTEGERS = range(24)
 """Integer keys 0..23 have one-byte heads: there cbor2's length-first order is RFC 8949's order."""
+
+_SCALARS = frozenset({type(None), bool, bytes, str})
+"""Types that are plain whatever their value."""
 
 
 def _refuse_tag(*_: object) -> NoReturn:
@@ -63,29 +67,49 @@ def decode(data: bytes, limit: int = limits.RECORD) -> Any:  # noqa: ANN401 (any
     return value
 
 
+def decode_foreign(data: bytes, limit: int, depth: int) -> Any:  # noqa: ANN401 (any value)
+    """Decode one item of others' CBOR, in whatever encoding: a vendor's document, say.
+
+    Tags, duplicate keys and bytes after the item are refused; types are the caller's to check.
+    Raises Refused (codec.*).
+    """
+    if len(data) > limit:
+        raise Refused("codec.too-large", f"{len(data)} bytes, allowed are {limit}")
+    stream = io.BytesIO(data)
+    try:
+        value = cbor2.CBORDecoder(
+            stream, max_depth=depth, allow_duplicate_keys=False, semantic_decoders=_EveryTag()
+        ).decode()
+    except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise Refused("codec.malformed", type(error).__name__) from error
+    if stream.tell() != len(data):
+        raise Refused("codec.malformed", "bytes after the value")
+    return value
+
+
 def _check_plain(value: object, depth: int) -> None:
     """Refuse every type, key and depth that the module's docstring does not allow."""
     if depth < 0:
         raise Refused("codec.malformed", "nested too deep")
-    match value:
-        case None | bool() | bytes() | str():
-            return
-        case int() if -(2**63) <= value < 2**64:
-            return
-        case list():
-            for item in value:
-                _check_plain(item, depth - 1)
-        case dict():
-            _check_keys(list(value))
-            for item in value.values():
-                _check_plain(item, depth - 1)
-        case _:
-            raise Refused("codec.malformed", f"type {type(value).__name__}, or out of range")
-
-
-def _check_keys(keys: list[object]) -> None:
-    if all(isinstance(key, str) for key in keys):
+    kind = type(value)
+    if kind in _SCALARS:
         return
-    if all(type(key) is int and key in _SMALL_INTEGERS for key in keys):
+    if isinstance(value, dict):
+        _check_keys(value)
+        value = value.values()
+    elif isinstance(value, int) and -(2**63) <= value < 2**64:
+        return
+    elif not isinstance(value, list):
+        raise Refused("codec.malformed", f"type {kind.__name__}, or out of range")
+    for item in value:
+        if type(item) not in _SCALARS or depth == 0:
+            _check_plain(item, depth - 1)
+
+
+def _check_keys(keys: dict[object, object]) -> None:
+    kinds = set(map(type, keys))
+    if kinds <= {str}:
+        return
+    if kinds == {int} and all(key in _SMALL_INTEGERS for key in keys):
         return
     raise Refused("codec.malformed", "map keys must be text, or integers 0 to 23")

@@ -40,8 +40,9 @@ def notes(document: Agreement) -> tuple[str, ...]:
     found = [f"{decision.quorum(n)} of {n} parties are needed for each run"]
     if not absent:
         found.append("no party may be absent: with 3 parties or fewer every one is needed")
-    if any(accepted.technology == "simulated" for accepted in document.attestation.accept):
-        found.append("SIMULATED, NOT CONFIDENTIAL: the host can read all data")
+    label = attestation.exposed(attestation.named(document.attestation))
+    if label:
+        found.append(f"{label}: the host can read all data")
     return tuple(found)
 
 

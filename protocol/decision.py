@@ -5,11 +5,13 @@ A certificate is a list of vote records. Anybody can check it offline: enough di
 rule said yes to this subject in this slot and topic, each with the one key that may vote for it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from protocol import record
 from protocol.errors import Refused
+from protocol.identity import History
 from protocol.kinds.common import Vote
 from protocol.record import Record
 from protocol.shape import read
@@ -17,9 +19,13 @@ from protocol.shape import read
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who votes, and how many must say yes. `voters` maps participant to its voting key."""
+    """Who votes, and how many must say yes.
 
-    voters: Mapping[bytes, bytes]
+    `voters` maps participant to the voting keys of all its known revisions: a vote stands on the
+    revision whose key signed it, and one participant counts once whatever its keys.
+    """
+
+    voters: Mapping[bytes, Collection[bytes]]
     needed: int
 
 
@@ -91,7 +97,7 @@ def check_vote(vote: Record, rule: Rule, slot: str) -> Vote:
     """The body of a vote that counts under `rule`. Raises Refused (decision.*)."""
     if vote.kind != "vote" or vote.body is None:
         raise Refused("decision.subject", f"a record of kind {vote.kind} is no vote")
-    if rule.voters.get(vote.author) != vote.key:
+    if vote.key not in rule.voters.get(vote.author, ()):
         raise Refused("decision.voter")
     body = read(Vote, vote.body)
     if body.slot != slot:
@@ -100,15 +106,24 @@ def check_vote(vote: Record, rule: Rule, slot: str) -> Vote:
 
 
 def verify(
-    certificate: Iterable[bytes], *, topic: bytes, subject: bytes, slot: str, rule: Rule
+    certificate: Iterable[bytes],
+    *,
+    topic: bytes,
+    subject: bytes,
+    slot: str,
+    rule: Rule,
+    histories: Mapping[bytes, History] = MappingProxyType({}),
 ) -> list[Record]:
-    """The votes of a certificate that proves `subject` in `slot`. Raises Refused (decision.*)."""
+    """The votes of a certificate that proves `subject` in `slot`. A vote that is void by a known
+    history does not count. Raises Refused (decision.*).
+    """
     ballot = Ballot(rule, slot)
     for raw in certificate:
         vote = record.parse(raw)
         if vote.topic != topic:
             raise Refused("decision.subject", "a vote of another topic")
-        ballot.add(vote)
+        if vote.author not in histories or histories[vote.author].stands(vote):
+            ballot.add(vote)
     # A certificate needs no vote of a proven liar: one that brings the proof along is refused.
     votes = [vote for vote in ballot.yes(subject) if vote.author not in ballot.conflicts]
     if len(votes) < rule.needed:

@@ -14,7 +14,7 @@ PEOPLE: Final = "people"
 _UNSAID: Final = frozenset({"type", "salt", "rule_sources"})
 """Fields that mean nothing to a reader, or (sources) are told with the rule itself."""
 
-_LISTS_BY: Final = ("name", "id", "did", "technology")
+_LISTS_BY: Final = ("name", "id", "did", "generation")
 """What an element of a list is called, the first field that it has."""
 
 _SECONDS: Final = frozenset({"purpose.duration", "retention", "attestation.max_age"})
@@ -73,21 +73,39 @@ def _rule(document: Agreement, rule: str, value: str, names: Mapping[bytes, str]
     return f"{terms.DIRECTIONS[rule].words(value)}, set by {by}"
 
 
-def _leaves(path: str, value: Any, names: Mapping[bytes, str]) -> Iterator[tuple[str, str]]:  # noqa: ANN401 (any part of a document)
+def _leaves(
+    path: str,
+    value: Any,  # noqa: ANN401 (any part of a document)
+    names: Mapping[bytes, str],
+) -> Iterator[tuple[str, str]]:
     if is_dataclass(value):
         for field in fields(value):
             inner = getattr(value, field.name)
             if inner is not None and not (path == "" and field.name in _UNSAID):
                 yield from _leaves(f"{path}.{field.name}".strip("."), inner, names)
-    elif isinstance(value, tuple) and value and is_dataclass(value[0]):
-        called = _called(value, names)
-        for name, item in zip(called, value, strict=True):
+    elif isinstance(value, dict):
+        for name, item in sorted(value.items()):
+            # Whole: a prefix of a measurement is cheap to forge.
+            yield f"{path}.{name}", item.hex()
+    elif isinstance(value, tuple) and value:
+        yield from _leaves_of_list(path, value, names)
+    else:
+        yield path, NONE if value == () else _text(path, value, names)
+
+
+def _leaves_of_list(
+    path: str, items: tuple[Any, ...], names: Mapping[bytes, str]
+) -> Iterator[tuple[str, str]]:
+    if isinstance(items[0], dict | tuple):
+        for number, item in enumerate(items, 1):
+            yield from _leaves(f"{path}.{number}", item, names)
+    elif is_dataclass(items[0]):
+        called = _called(items, names)
+        for name, item in zip(called, items, strict=True):
             yield from _leaves(f"{path}.{name}", item, names)
         yield path, ", ".join(called)
-    elif isinstance(value, tuple):
-        yield path, ", ".join(_text(path, item, names) for item in value) or NONE
     else:
-        yield path, _text(path, value, names)
+        yield path, ", ".join(_text(path, item, names) for item in items)
 
 
 def _called(items: tuple[object, ...], names: Mapping[bytes, str]) -> list[str]:

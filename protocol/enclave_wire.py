@@ -14,11 +14,14 @@ from protocol import limits
 from protocol.dialogue import Dialogue
 from protocol.kinds.host import EnclaveKeys
 from protocol.kinds.run import Delivery, Raw
+from protocol.kinds.space import RawRecord
 from protocol.shape import Count, Hash, Key, Max, Name
 
 Frame = Annotated[bytes, Max(limits.FRAME)]
 Blob = Annotated[bytes, Max(limits.BLOB)]
 Evidence = Annotated[bytes, Max(limits.EVIDENCE)]
+Credential = Annotated[bytes, Max(limits.CREDENTIAL)]
+Secret = Annotated[bytes, Max(64)]
 
 FRAME_LIMIT: Final = limits.BLOB + limits.FRAME
 """The largest frame: a blob (algorithm bundle, sealed lineage) with its envelope."""
@@ -42,20 +45,26 @@ class HelloAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attest:
-    """A verifier's challenge -> AttestAnswer. The enclave binds all of it into its evidence."""
+    """A verifier's challenge -> AttestAnswer. The enclave binds all of it into its evidence, but
+    for the `credential`: that is for a TPM to open.
+    """
 
     agreement: Hash
     host: Key
     requester: Key
     term: Count
     nonce: Hash
+    credential: Credential | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttestAnswer:
-    """The evidence bundle (protocol.attestation.evidence), at most limits.EVIDENCE bytes."""
+    """The evidence bundle (protocol.attestation.evidence), at most limits.EVIDENCE bytes, and the
+    secret in the challenge's credential.
+    """
 
     bundle: Evidence
+    secret: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +72,14 @@ class Join:
     """Learn an agreement: its opening (document and all signatures) -> Done."""
 
     opening: Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introduce:
+    """Identity records of parties and candidates that are newer than the agreement -> Done."""
+
+    agreement: Hash
+    identities: tuple[RawRecord, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +173,7 @@ class ShareEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stops:
-    """Raw stop tokens that reached the host -> Done; the enclave also gets them in statements."""
+    """Raw stop tokens that the statements of a run name -> Done."""
 
     agreement: Hash
     stops: tuple[Raw, ...]
@@ -264,7 +281,8 @@ class Feed:
 
 
 REQUESTS: Final[dict[str, type[Any]]] = {
-    "hello": Hello, "attest": Attest, "join": Join, "provide": Provide, "appoint": Appoint,
+    "hello": Hello, "attest": Attest, "join": Join, "introduce": Introduce,
+    "provide": Provide, "appoint": Appoint,
     "beat": Beat, "share-begin": ShareBegin, "share-frame": ShareFrame, "share-end": ShareEnd,
     "stops": Stops, "summon": Summon, "prepare": Prepare, "load": Load, "conclude": Conclude,
     "release": Release, "feed": Feed,

@@ -85,6 +85,10 @@ RULES: Final[dict[str, Rule]] = {
         "A record came before its predecessor in the feed.",
         "None needed: sync brings the predecessor, then the record again.",
     ),
+    "record.proof": Rule(
+        "A proof of equivocation must hold two different headers by one key for one place.",
+        "Nothing to do here; who sent it has a fault, or lies.",
+    ),
     "record.equivocation": Rule(
         "Two different records hold one place in a feed.",
         "The author is barred until the members decide otherwise.",
@@ -110,6 +114,18 @@ RULES: Final[dict[str, Rule]] = {
         "An identity must delegate exactly one voting key, within its validity.",
         "Renew the delegation with village key renew.",
     ),
+    "identity.chain": Rule(
+        "A root key signed two identities for one revision, or one that does not follow.",
+        "Its participant must come back under a new root: members decide.",
+    ),
+    "identity.retired": Rule(
+        "The key was taken back by its owner, and this record stands beyond its pinned head.",
+        "The author signs with its new key; see village key show.",
+    ),
+    "identity.expired": Rule(
+        "The delegation of the key had ended when the record was dated.",
+        "Renew the delegation with village key renew.",
+    ),
     "credential.issuer": Rule(
         "The credential's issuer is not a registrar that this space or agreement trusts.",
         "Get a credential from a trusted registrar.",
@@ -119,6 +135,10 @@ RULES: Final[dict[str, Rule]] = {
     ),
     "credential.subject": Rule(
         "The credential is about another key.", "Present the credential issued to this key."
+    ),
+    "credential.claims": Rule(
+        "A claim about an organization has not the form of its standard.",
+        "Correct the country, LEI or VAT number, as the register shows it.",
     ),
     "enrolment.code": Rule(
         "The enrolment code is unknown, used or expired.", "Ask the registrar for a new letter."
@@ -141,8 +161,24 @@ RULES: Final[dict[str, Rule]] = {
         "The invite is unknown, for another key or role, or expired.",
         "Ask a member for a new invite.",
     ),
+    "space.recovery": Rule(
+        "Only guardians whom the participant named recover it, and only its own keys veto.",
+        "See the guardians with village key show.",
+    ),
     "space.member": Rule(
         "The participant is not a member of the space.", "Join by invite, and be admitted by vote."
+    ),
+    "space.epoch": Rule(
+        "The record names an epoch of the space that is not known here.",
+        "None needed: sync brings the change that began it, then the record again.",
+    ),
+    "space.change": Rule(
+        "A change of the space must name each voter of its epoch once: as staying, or as removed.",
+        "Propose it again with village space change.",
+    ),
+    "space.removed": Rule(
+        "Its author left the space or was removed, and this record stands after that.",
+        "A member can invite the participant again, with a new voting key.",
     ),
     "space.credential": Rule(
         "The charter asks for a valid credential by a trusted registrar.",
@@ -196,9 +232,40 @@ RULES: Final[dict[str, Rule]] = {
         "The attestation policy does not accept this technology.",
         "Use a host with a technology that the agreement names.",
     ),
+    "evidence.malformed": Rule(
+        "The evidence cannot be read.", "The host must send what its hardware produced, unaltered."
+    ),
     "evidence.signature": Rule(
-        "The evidence does not verify under its technology's root.",
+        "A signature in the evidence does not verify.",
         "The host must produce genuine evidence.",
+    ),
+    "evidence.chain": Rule(
+        "The certificates do not lead to the vendor's pinned root, or are not valid now.",
+        "The host must send the vendor's current certificates with its evidence.",
+    ),
+    "evidence.revoked": Rule(
+        "The vendor revoked a certificate of this machine.",
+        "Take the machine out of use and ask its vendor.",
+    ),
+    "evidence.collateral": Rule(
+        "The vendor's collateral or revocation list is missing, out of date or altered.",
+        "The host must fetch current collateral and send it with its evidence.",
+    ),
+    "evidence.tcb": Rule(
+        "The machine's firmware or microcode is older than the policy allows.",
+        "Update firmware and microcode of the host, or change the policy.",
+    ),
+    "evidence.debug": Rule(
+        "The enclave runs in debug mode: its host can read its memory.",
+        "Start the enclave without debug mode.",
+    ),
+    "evidence.platform": Rule(
+        "The policy does not name this machine, or the evidence does not say which it is.",
+        "Use a machine that the policy names under platforms.",
+    ),
+    "evidence.withdrawn": Rule(
+        "An advisory of the space withdraws this measurement, machine or security version.",
+        "village advisory list shows it; move to software or firmware that it does not name.",
     ),
     "evidence.binding": Rule(
         "The evidence is not bound to this agreement, term, nonce, host and these keys.",
@@ -214,6 +281,14 @@ RULES: Final[dict[str, Rule]] = {
     "evidence.policy": Rule(
         "The attestation policy is empty, allows all, or is malformed.",
         "Name technologies and measurements in the agreement.",
+    ),
+    "advisory.author": Rule(
+        "Only an advisor of the space publishes advisories, and only its author withdraws one.",
+        "Ask an advisor named in the space's terms, or change the terms.",
+    ),
+    "advisory.malformed": Rule(
+        "An advisory names one technology, one thing about it, and why.",
+        "Name registers, a platform or security versions, and a reason.",
     ),
     "host.unreachable": Rule(
         "The candidate did not answer the challenge in time.",
@@ -423,6 +498,10 @@ RULES: Final[dict[str, Rule]] = {
     "enclave.broken": Rule(
         "The enclave could not do its work; nothing was opened or released.",
         "village-enclave doctor says what is wrong with the machine.",
+    ),
+    "enclave.attester": Rule(
+        "The technology that the enclave attests by is absent, or gave no evidence.",
+        "village-enclave doctor says which are there; name one under [attestation].",
     ),
     "enclave.frame": Rule(
         "The frame is unknown or malformed.", "Use a node and an enclave of the same version."

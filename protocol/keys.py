@@ -8,8 +8,9 @@ import base64
 import hashlib
 from typing import NewType
 
+from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import SigningKey
 
 from protocol import codec
 from protocol.errors import Refused
@@ -19,6 +20,9 @@ Did = NewType("Did", bytes)
 
 EDDSA = -19
 """COSE algorithm Ed25519, fully specified (RFC 9864)."""
+
+_PROTECTED = bytes.fromhex("a20132045820")
+"""{1: -19, 4: a key of 32 bytes} in its one encoding, up to the key."""
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
@@ -97,22 +101,29 @@ def open1(envelope: object, context: str) -> tuple[bytes, bytes, bytes]:
     # An unprotected header could be changed by anyone who relays: it must stay empty.
     if unprotected:
         raise Refused("record.algorithm", "the unprotected header must be empty")
-    header = codec.decode(protected)
-    if not isinstance(header, dict) or header.keys() != {1, 4} or header[1] != EDDSA:
-        raise Refused("record.algorithm")
-    key = header[4]
-    if not isinstance(key, bytes) or len(key) != 32:
-        raise Refused("record.algorithm", "the key must be 32 bytes")
+    key = _signer(protected)
     to_be_signed = signed_bytes(context, protected, payload)
     verify(key, to_be_signed, signature)
     return key, payload, to_be_signed
 
 
+def _signer(protected: bytes) -> bytes:
+    """The key in a protected header, which has one encoding for each key."""
+    if len(protected) == 38 and protected.startswith(_PROTECTED):
+        return protected[6:]
+    header = codec.decode(protected)
+    if not isinstance(header, dict) or header.keys() != {1, 4} or header[1] != EDDSA:
+        raise Refused("record.algorithm")
+    raise Refused("record.algorithm", "the key must be 32 bytes")
+
+
 def verify(key: bytes, message: bytes, signature: bytes) -> None:
     """Check an Ed25519 signature (RFC 8032). Raises Refused (record.signature)."""
+    if len(key) != 32 or len(signature) != 64:
+        raise Refused("record.signature")
     try:
-        VerifyKey(key).verify(message, signature)
-    except (BadSignatureError, ValueError, TypeError) as error:
+        crypto_sign_open(signature + message, key)
+    except BadSignatureError as error:
         raise Refused("record.signature") from error
 
 

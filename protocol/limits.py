@@ -26,6 +26,21 @@ SALT: Final = 16
 CLOCK_SKEW: Final = 300
 """How far in the future a record may be dated before it is refused."""
 
+IDENTITY: Final = 16 * 1024
+"""An identity record: a few keys of each kind, and the pins of keys that were taken back."""
+
+REVISIONS: Final = 1024
+"""Identity records of one participant: each rotation is one, and every member keeps them all."""
+
+PINS: Final = 96
+"""Pinned topics of all retired keys of one identity; more would not fit into its record."""
+
+HEADER: Final = 1024
+"""A record without its body: a header has at most a few hundred bytes."""
+
+PROOF: Final = 2 * 1024 + 64
+"""A proof of equivocation: two headers."""
+
 FRAME: Final = 1024 * 1024 + 64 * 1024
 """One frame on a stream: a sealed chunk of 1 MiB and its envelope."""
 
@@ -50,6 +65,12 @@ CONTRACT: Final = 128 * 1024
 EVIDENCE: Final = 256 * 1024
 """One evidence bundle with endorsements and collateral."""
 
+NONCE: Final = 120
+"""Seconds for which a challenge's nonce lives: evidence that comes later is stale."""
+
+CREDENTIAL: Final = 1024
+"""A TPM's credential: two encrypted secrets, of which the larger fits an RSA key of 4096 bits."""
+
 EVIDENCE_AGE: Final = 30 * 24 * 3600
 """How long an agreement may let a verdict on evidence stand before it is asked for again."""
 
@@ -59,8 +80,25 @@ PARAMETERS: Final = 64 * 1024
 OUTPUT: Final = 16 * 1024 * 1024
 """JSON that an algorithm may return before the gate looks at it."""
 
-PUSH: Final = 512
-"""Records in one push or sync batch."""
+PUSH: Final = 1024
+"""Records in one push or sync batch, and feeds in one page of a frontier."""
+
+ROUNDS: Final = 256
+"""Rounds of votes in one epoch of a space; each new one needs a quorum of answers before."""
+
+CHANGES: Final = 64
+"""Changes that one key proposes in one epoch of a space."""
+
+INVITES: Final = 1024
+"""Invites by one key in one space: each brings an identity that every member keeps."""
+
+STOPS: Final = 1000
+"""Withdrawals that one statement and one run record can name. If a party holds more, it states that
+the agreement is suspended: nothing runs, and none is forgotten."""
+
+STOPS_OF_ONE: Final = 32
+"""Withdrawals kept of one key in one agreement, and so consents that a vault makes in one: a person
+withdraws each once."""
 
 PARTIES: Final = 64
 """Organizations in one agreement; a quorum of more needs other protocols."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from protocol import terms, vocabulary
+from protocol.attestation import policy as attestation
 from protocol.attestation.policy import TECHNOLOGIES
 from protocol.identity import Participant
 from protocol.keys import did_parse, did_text
@@ -333,17 +334,23 @@ class _Case:
 
     def _attestation(self) -> Iterator[Reason]:
         rule = self.rule.attestation
-        found = {accepted.technology for accepted in self.document.attestation.accept}
+        named = attestation.named(self.document.attestation)
+        found = set(named)
         # Hardware and test-only never mix: the weaker one would decide what "attested" means.
         allowed = set(rule.test_only) if found & TEST_ONLY else set(rule.hardware) - TEST_ONLY
         for technology in sorted(found - allowed):
             test_only = tuple(f"{name} (test only)" for name in rule.test_only)
             wanted = _one_of((*rule.hardware, *test_only))
-            yield Reason("attestation.accept", wanted, technology)
-        for accepted in self.document.attestation.accept:
-            if accepted.measurement not in self.facts.software:
-                where = f"attestation.accept.{accepted.technology}.measurement"
-                yield Reason(where, "enclave software trusted here", accepted.measurement.hex()[:8])
+            yield Reason("attestation", wanted, technology)
+        for technology, accepted in named.items():
+            for registers in accepted.accept:
+                if not self.facts.software.issuperset(registers.values()):
+                    yield self._untrusted(technology, registers)
+
+    def _untrusted(self, technology: str, registers: Mapping[str, bytes]) -> Reason:
+        values = ((n, v) for n, v in sorted(registers.items()) if v not in self.facts.software)
+        found = ", ".join(f"{name} {value.hex()[:8]}" for name, value in values)
+        return Reason(f"attestation.{technology}.accept", "enclave software trusted here", found)
 
     def _did(self, name: str) -> bytes | None:
         """The did that a policy's "@petname" or did:key means; None if nobody has the name."""

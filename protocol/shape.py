@@ -48,6 +48,9 @@ Document = Annotated[bytes, Max(limits.DOCUMENT)]
 
 T = TypeVar("T")
 
+Reader = Callable[[Any], Any]
+"""Reads one value of one annotation, or raises _Mismatch."""
+
 
 def decode(kind: type[T], data: bytes, limit: int = limits.RECORD) -> T:
     """Decode deterministic CBOR into `kind`. Raises Refused (codec.*, shape.mismatch)."""
@@ -61,7 +64,11 @@ def encode(value: object) -> bytes:
 
 def read(kind: type[T], value: object) -> T:
     """The document of dataclass `kind` in `value`. Raises Refused (shape.mismatch)."""
-    result: T = _read(kind, value, kind.__name__)
+    try:
+        result: T = _reader(kind)(value)  # type: ignore[arg-type]
+    except _Mismatch as error:
+        path = kind.__name__ + "".join(reversed(error.path))
+        raise Refused("shape.mismatch", f"{path}: {error.wanted}") from error
     return result
 
 
@@ -77,103 +84,184 @@ def write(value: object) -> Any:  # noqa: ANN401 (any plain value)
     return value
 
 
-def _fault(path: str, wanted: str) -> Refused:
-    return Refused("shape.mismatch", f"{path}: {wanted}")
+class _Mismatch(Exception):
+    """A fault, and its path, gathered on the way out."""
 
-
-def _read(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401 (annotations are dynamic)
-    if dataclasses.is_dataclass(kind):
-        return _read_document(kind, value, path)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    reader = _READERS.get(origin)
-    return _read_plain(kind, value, path) if reader is None else reader(arguments, value, path)
-
-
-def _read_plain(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401
-    if kind not in (bytes, str, int, bool):
-        raise Misuse(f"annotation {kind!r} at {path} is not supported")
-    # Not isinstance: True is an int to Python.
-    if type(value) is not kind:
-        raise _fault(path, f"must be {kind.__name__}")
-    return value
-
-
-def _read_bounded(arguments: tuple[Any, ...], value: Any, path: str) -> Any:  # noqa: ANN401
-    base, *bounds = arguments
-    result = _read(base, value, path)
-    for bound in bounds:
-        _check_bound(bound, result, path)
-    return result
-
-
-def _read_literal(arguments: tuple[Any, ...], value: Any, path: str) -> Any:  # noqa: ANN401
-    if type(value) is not str or value not in arguments:
-        raise _fault(path, f"one of {arguments}")
-    return value
-
-
-def _read_optional(options: tuple[Any, ...], value: Any, path: str) -> Any:  # noqa: ANN401
-    (kind,) = (option for option in options if option is not types.NoneType)
-    return None if value is None else _read(kind, value, path)
-
-
-def _read_list(arguments: tuple[Any, ...], value: Any, path: str) -> Any:  # noqa: ANN401
-    if not isinstance(value, list):
-        raise _fault(path, "must be a list")
-    if len(value) > limits.ITEMS:
-        raise _fault(path, f"more than {limits.ITEMS} items")
-    return tuple(_read(arguments[0], item, f"{path}[{at}]") for at, item in enumerate(value))
-
-
-def _read_map(arguments: tuple[Any, ...], value: Any, path: str) -> Any:  # noqa: ANN401
-    if not isinstance(value, dict) or len(value) > limits.ITEMS:
-        raise _fault(path, f"must be a map of at most {limits.ITEMS} entries")
-    if not all(isinstance(key, str) and len(key) <= limits.NAME for key in value):
-        raise _fault(path, "keys must be short text")
-    return {key: _read(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
-
-
-def _read_document(kind: Any, value: Any, path: str) -> Any:  # noqa: ANN401
-    if not isinstance(value, dict):
-        raise _fault(path, "must be a map")
-    hints, required = _fields(kind)
-    unknown = value.keys() - hints.keys()
-    if unknown:
-        raise _fault(path, f"unknown field {min(map(str, unknown))!r}")
-    missing = required - value.keys()
-    if missing:
-        raise _fault(path, f"missing field {min(missing)!r}")
-    if any(item is None for item in value.values()):
-        # An absent field has one encoding only: it is left out.
-        raise _fault(path, "a field that has no value must be left out")
-    return kind(**{key: _read(hints[key], item, f"{path}.{key}") for key, item in value.items()})
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+        self.path: list[str] = []
 
 
 @cache
-def _fields(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:  # noqa: ANN401
-    hints = typing.get_type_hints(kind, include_extras=True)
-    required = {field.name for field in dataclasses.fields(kind) if field.default is not None}
-    return {f.name: hints[f.name] for f in dataclasses.fields(kind)}, frozenset(required)
+def _reader(kind: Any) -> Reader:  # noqa: ANN401 (annotations are dynamic)
+    """The function that reads one annotation, made once: records are read by the thousand."""
+    if dataclasses.is_dataclass(kind):
+        return _document_reader(kind)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    make = _MAKERS.get(origin)
+    if make is not None:
+        return make(arguments)
+    if kind not in (bytes, str, int, bool):
+        raise Misuse(f"annotation {kind!r} is not supported")
+    return _plain_reader(kind)
 
 
-def _check_bound(bound: object, value: Any, path: str) -> None:  # noqa: ANN401
+def _plain_reader(kind: type) -> Reader:
+    wanted = f"must be {kind.__name__}"
+
+    def read(value: Any) -> Any:  # noqa: ANN401
+        # Not isinstance: True is an int to Python.
+        if type(value) is not kind:
+            raise _Mismatch(wanted)
+        return value
+
+    return read
+
+
+def _bounded_reader(arguments: tuple[Any, ...]) -> Reader:
+    base, *bounds = arguments
+    inner, checks = _reader(base), [_bound_check(bound) for bound in bounds]
+
+    def read(value: Any) -> Any:  # noqa: ANN401
+        result = inner(value)
+        for check in checks:
+            check(result)
+        return result
+
+    return read
+
+
+def _bound_check(bound: object) -> Callable[[Any], None]:
     match bound:
-        case Length(size) if len(value) != size:
-            raise _fault(path, f"must be {size} bytes")
-        case Max(size) if len(value.encode() if isinstance(value, str) else value) > size:
-            raise _fault(path, f"longer than {size}")
-        case Range(low, high) if not low <= value <= high:
-            raise _fault(path, f"must be from {low} to {high}")
+        case Length(size):
+            return _length_check(size)
+        case Max(size):
+            return _size_check(size)
+        case Range(low, high):
+            return _range_check(low, high)
         case _:
-            return
+            raise Misuse(f"bound {bound!r} is not supported")
 
 
-_READERS: Final[dict[Any, Callable[[tuple[Any, ...], Any, str], Any]]] = {
-    Annotated: _read_bounded,
-    Union: _read_optional,
-    types.UnionType: _read_optional,
-    Literal: _read_literal,
-    tuple: _read_list,
-    dict: _read_map,
+def _length_check(size: int) -> Callable[[Any], None]:
+    def check(value: Any) -> None:  # noqa: ANN401
+        if len(value) != size:
+            raise _Mismatch(f"must be {size} bytes")
+
+    return check
+
+
+def _size_check(size: int) -> Callable[[Any], None]:
+    def check(value: Any) -> None:  # noqa: ANN401
+        if len(value.encode() if isinstance(value, str) else value) > size:
+            raise _Mismatch(f"longer than {size}")
+
+    return check
+
+
+def _range_check(low: int, high: int) -> Callable[[Any], None]:
+    def check(value: Any) -> None:  # noqa: ANN401
+        if not low <= value <= high:
+            raise _Mismatch(f"must be from {low} to {high}")
+
+    return check
+
+
+def _literal_reader(arguments: tuple[Any, ...]) -> Reader:
+    def read(value: Any) -> Any:  # noqa: ANN401
+        if type(value) is not str or value not in arguments:
+            raise _Mismatch(f"one of {arguments}")
+        return value
+
+    return read
+
+
+def _optional_reader(options: tuple[Any, ...]) -> Reader:
+    (kind,) = (option for option in options if option is not types.NoneType)
+    inner = _reader(kind)
+
+    def read(value: Any) -> Any:  # noqa: ANN401
+        return None if value is None else inner(value)
+
+    return read
+
+
+def _list_reader(arguments: tuple[Any, ...]) -> Reader:
+    def read(value: Any) -> Any:  # noqa: ANN401
+        if not isinstance(value, list):
+            raise _Mismatch("must be a list")
+        if len(value) > limits.ITEMS:
+            raise _Mismatch(f"more than {limits.ITEMS} items")
+        inner, found = _reader(arguments[0]), []
+        try:
+            for item in value:
+                found.append(inner(item))  # noqa: PERF401 (the fault needs the place)
+        except _Mismatch as error:
+            error.path.append(f"[{len(found)}]")
+            raise
+        return tuple(found)
+
+    return read
+
+
+def _map_reader(arguments: tuple[Any, ...]) -> Reader:
+    def read(value: Any) -> Any:  # noqa: ANN401
+        if not isinstance(value, dict) or len(value) > limits.ITEMS:
+            raise _Mismatch(f"must be a map of at most {limits.ITEMS} entries")
+        if not all(isinstance(key, str) and len(key) <= limits.NAME for key in value):
+            raise _Mismatch("keys must be short text")
+        inner = _reader(arguments[1])
+        return _read_items(value, dict.fromkeys(value, inner))
+
+    return read
+
+
+def _document_reader(kind: Any) -> Reader:  # noqa: ANN401
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields = dataclasses.fields(kind)
+    names = frozenset(field.name for field in fields)
+    required = frozenset(field.name for field in fields if field.default is not None)
+    readers: dict[str, Reader] = {}
+
+    def read(value: Any) -> Any:  # noqa: ANN401
+        if not isinstance(value, dict):
+            raise _Mismatch("must be a map")
+        _check_fields(value, names, required)
+        if not readers:  # only now: a document may hold itself
+            readers.update({name: _reader(hints[name]) for name in names})
+        return kind(**_read_items(value, readers))
+
+    return read
+
+
+def _check_fields(value: dict[Any, Any], names: frozenset[str], required: frozenset[str]) -> None:
+    if not value.keys() <= names:
+        raise _Mismatch(f"unknown field {min(map(str, value.keys() - names))!r}")
+    if not required <= value.keys():
+        raise _Mismatch(f"missing field {min(required - value.keys())!r}")
+    if None in value.values():
+        # An absent field has one encoding only: it is left out.
+        raise _Mismatch("a field that has no value must be left out")
+
+
+def _read_items(value: dict[Any, Any], readers: dict[str, Reader]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    key = ""
+    try:
+        for key, item in value.items():
+            found[key] = readers[key](item)
+    except _Mismatch as error:
+        error.path.append(f".{key}")
+        raise
+    return found
+
+
+_MAKERS: Final[dict[Any, Callable[[tuple[Any, ...]], Reader]]] = {
+    Annotated: _bounded_reader,
+    Union: _optional_reader,
+    types.UnionType: _optional_reader,
+    Literal: _literal_reader,
+    tuple: _list_reader,
+    dict: _map_reader,
 }
-"""Which function reads which kind of annotation."""
+"""Which function makes the reader of which kind of annotation."""

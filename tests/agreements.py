@@ -3,13 +3,16 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from protocol import keys, record, shape
 from protocol.effects import Publish
 from protocol.identity import Participant, identity_topic, open_identity
 from protocol.kinds import agreement as k
+from protocol.kinds.advisory import Measured
 from protocol.kinds.algorithm import Parameter
-from protocol.kinds.identity import Identity, RecordKey
+from protocol.kinds.attestation import Attestation, SimulatedTerms
+from protocol.kinds.identity import Identity, Pin, RecordKey, RetiredKey
 from protocol.record import Place, Record
 from protocol.terms import DIRECTIONS
 from protocol.topic import Opening, named, read_opening
@@ -51,7 +54,7 @@ def actor(name: str, key: bytes | None = None) -> Actor:
     root, key = seed(f"root {name}"), key or seed(f"record {name}")
     did = keys.public(root)
     body = Identity(
-        revision=1,
+        revision=0,
         name=name,
         nodes=(keys.public(seed(f"node {name}")),),
         records=(RecordKey(key=keys.public(key), vote=True, until=UNTIL),),
@@ -69,6 +72,41 @@ def actor(name: str, key: bytes | None = None) -> Actor:
         salt=bytes(16),
     )
     return Actor(name, root, key, open_identity(signed.raw))
+
+
+def renewed(
+    who: Actor,
+    key: bytes,
+    reason: Literal["rotated", "lost", "stolen"] = "rotated",
+    pins: tuple[Pin, ...] | None = None,
+    others: tuple[bytes, ...] = (),
+) -> Actor:
+    """The participant with its next identity: `key` votes, the seeds `others` may sign as well."""
+    last = who.participant
+    old = RetiredKey(key=last.vote_key, reason=reason, pins=pins)
+    body = Identity(
+        revision=last.revision + 1,
+        name=who.name,
+        nodes=last.nodes,
+        records=(
+            RecordKey(key=keys.public(key), vote=True, until=UNTIL),
+            *(RecordKey(key=keys.public(one), vote=False, until=UNTIL) for one in others),
+        ),
+        sealing=last.sealing,
+        until=UNTIL,
+        retired=() if keys.public(key) == last.vote_key else (old,),
+    )
+    signed = record.sign(
+        who.root,
+        topic=identity_topic(last.did),
+        author=last.did,
+        kind="identity",
+        body=body,
+        place=Place(seq=body.revision, prev=last.id),
+        at=AT,
+        salt=bytes(16),
+    )
+    return Actor(who.name, who.root, key, open_identity(signed.raw))
 
 
 CAST = {name: actor(name) for name in NAMES}
@@ -167,9 +205,8 @@ DOCUMENT = k.Agreement(
     rules=RULES,
     rule_sources=sources(SPONSOR),
     runs=k.Runs(by=(SPONSOR.did,), at_most=12, attempts=3),
-    attestation=k.Attestation(
-        accept=(k.ReferenceValue(technology="simulated", measurement=seed("software")),),
-        max_age=86_400,
+    attestation=Attestation(
+        max_age=86_400, simulated=SimulatedTerms(accept=({"software": seed("software")},))
     ),
     hosts=k.Hosts(
         candidates=tuple(
@@ -188,6 +225,10 @@ DOCUMENT = k.Agreement(
     retention=30 * 86_400,
     salt=seed("salt"),
 )
+
+
+MEASURED = Measured(technology="simulated", registers={"software": seed("software")}, tcb={})
+"""What evidence of an agreed enclave says."""
 
 
 def identities(

@@ -21,10 +21,10 @@ from protocol.kinds.common import Vote
 from protocol.kinds.consent import Consent, Stop, sealing_digest
 from protocol.kinds.identity import Claims, Credential, Identity, RecordKey
 from protocol.kinds.share import Receipt, Share, ShareHeader, Wrap
-from protocol.kinds.space import Artifact, Charter, Founder, Invite, Join, Review
+from protocol.kinds.space import Artifact, Charter, Founder, Invite, Join, Review, Terms
+from protocol.machines.chain import admission_slot
 from protocol.machines.runs import consents_root
 from protocol.machines.runs import slot as run_slot
-from protocol.machines.space import admission_slot
 from protocol.record import Place, Record
 from tests import agreements
 from tests.agreements import AT, NAMES, UNTIL, Actor, seed, with_rules
@@ -48,7 +48,7 @@ def actor(name: str) -> Actor:
     root, signing = seed(f"root {name}"), seed(f"record {name}")
     did = keys.public(root)
     body = Identity(
-        revision=1,
+        revision=0,
         name=name,
         nodes=(keys.public(seed(f"node {name}")),),
         records=(RecordKey(key=keys.public(signing), vote=True, until=UNTIL),),
@@ -185,7 +185,7 @@ class Person:
 
     def withdraw(self, agreement: bytes) -> bytes:
         last = token.open_(self.consents[-1], "consent", Consent).id
-        body = Stop(agreement=agreement, what="withdrawal", consent=last)
+        body = Stop(agreement=agreement, what="withdrawal", consent=last, right=b"")
         self.stops.append(token.sign(self.key, "stop", body))
         return self.stops[-1]
 
@@ -200,6 +200,9 @@ class Story:
     alter: Alter = as_it_was
     adopting: bool = False
     base: k.Agreement = agreements.DOCUMENT
+    terms: Terms = field(
+        default_factory=lambda: Terms(registrars=(REGISTRAR.did,), advisors=(), recovery_delay=3600)
+    )
     evidence: list[bytes] = field(default_factory=list)
     leaves: dict[int, bytes] = field(default_factory=dict)
     people: list[Person] = field(default_factory=lambda: [Person(n) for n in range(1, 13)])
@@ -238,7 +241,7 @@ class Story:
             founders=tuple(
                 Founder(identity=one.participant.raw, roles=("data-provider",)) for one in FOUNDERS
             ),
-            registrars=(REGISTRAR.did,),
+            terms=self.terms,
             salt=seed("charter"),
         )
         raw = shape.encode(charter)
@@ -265,7 +268,7 @@ class Story:
         invited = self.space.must(A, "invite", invite)
         joined = self.space.must(guest, "join", Join(invite=invited.id))
         for founder in FOUNDERS:
-            self.space.vote(founder, admission_slot(joined.id), joined.id)
+            self.space.vote(founder, admission_slot(self.space.id, joined.id), joined.id)
 
     def negotiate(self) -> None:
         opening = k.NegotiationOpening(
@@ -378,7 +381,9 @@ class Story:
             nonce=nonce,
             evidence=hashlib.sha256(raw).digest(),
             policy=policy.digest(self.document.attestation),
+            measured=agreements.MEASURED,
             at=AT,
+            until=AT + self.document.attestation.max_age,
         )
 
     # --- shares and people ------------------------------------------------------------------
@@ -469,7 +474,7 @@ class Story:
                     number=number,
                     term=term,
                     nonce=nonce,
-                    stops=self.stops,
+                    stops=tuple(token.open_(raw, "stop", Stop).id for raw in self.stops),
                     suspended=False,
                     attempts=term - 1,
                     accepted=accepted.raw if accepted and party is A else None,

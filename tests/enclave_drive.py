@@ -15,11 +15,12 @@ from enclave_host.enclave import Enclave
 from enclave_host.inputs import Datacage
 from enclave_host.private import Room
 from protocol import enclave_wire as wire
-from protocol import limits, record, shape
+from protocol import limits, record, shape, token
 from protocol.attestation.evidence import enclave_id
 from protocol.dialogue import Done
 from protocol.errors import Refused
 from protocol.kinds import host, run
+from protocol.kinds.consent import Stop
 from protocol.record import Record
 from protocol.sealing import wrap
 from tests.enclave_rig import Actor, Rig, Sealed, seed
@@ -129,6 +130,11 @@ class Host:
         request = wire.Summon(agreement=self.rig.id, number=number, order=order.raw)
         (raw,) = self.door.ask(request, wire.Records).records
         return bytes(raw)
+
+    def show(self, *stops: bytes) -> tuple[bytes, ...]:
+        """Show stop tokens, as a host must before statements that name them; their ids."""
+        self.door.ask(wire.Stops(agreement=self.rig.id, stops=stops), Done)
+        return tuple(token.open_(stop, "stop", Stop).id for stop in stops)
 
     def prepare(self, number: int, statements: tuple[bytes, ...], **changes: Any) -> wire.Prepared:
         request = wire.Prepare(

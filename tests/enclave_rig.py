@@ -17,6 +17,7 @@ from protocol.attestation.evidence import enclave_id
 from protocol.identity import Participant, identity_topic, open_identity
 from protocol.kinds import agreement as k
 from protocol.kinds import algorithm, consent, host, run
+from protocol.kinds.attestation import Attestation, SimulatedTerms
 from protocol.kinds.common import Vote
 from protocol.kinds.identity import Admission, Identity, RecordKey
 from protocol.kinds.share import Rewrap, Share, ShareHeader, Wrap
@@ -67,7 +68,7 @@ def actor(name: str) -> Actor:
     root, signing, sealing = (seed(f"{what} {name}") for what in ("root", "record", "sealing"))
     did = keys.public(root)
     body = Identity(
-        revision=1,
+        revision=0,
         name=name,
         nodes=(keys.public(seed(f"node {name}")),),
         records=(RecordKey(key=keys.public(signing), vote=True, until=UNTIL),),
@@ -167,7 +168,9 @@ class Rig:
     """The world of one agreement."""
 
     def __init__(self, environment_digest: bytes, **changes: Any) -> None:
-        """`changes` are fields of Rules, `processing`, `waits`, `at_most`, `attempts`."""
+        """`changes` are fields of Rules, `processing`, `waits`, `at_most`, `attempts`,
+        `attestation`.
+        """
         self.actors = {name: actor(name) for name in NAMES}
         self.a, self.b, self.c, self.lab, self.sponsor = (self.actors[n] for n in NAMES[:5])
         self.host_1, self.host_2, self.registrar = (self.actors[n] for n in NAMES[5:])
@@ -231,7 +234,7 @@ class Rig:
         }
         rules |= {name: value for name, value in changes.items() if name in DIRECTIONS}
         sources = tuple(k.RuleSource(rule=rule, party=self.b.did) for rule in sorted(DIRECTIONS))
-        measured = k.ReferenceValue(technology="simulated", measurement=seed("software"))
+        measured = SimulatedTerms(accept=({"software": seed("software")},))
         return k.Agreement(
             name="vitals",
             space=seed("space"),
@@ -254,7 +257,7 @@ class Rig:
                 at_most=changes.get("at_most", 5),
                 attempts=changes.get("attempts", 3),
             ),
-            attestation=k.Attestation(accept=(measured,), max_age=86_400),
+            attestation=changes.get("attestation", Attestation(max_age=86_400, simulated=measured)),
             hosts=self._hosts(),
             retention=86_400,
             salt=seed("salt"),
@@ -352,11 +355,17 @@ class Rig:
 
     # --- election -----------------------------------------------------------------------------
 
-    def candidacy(self, host_: Actor, enclave: host.EnclaveKeys) -> Record:
+    def candidacy(
+        self,
+        host_: Actor,
+        enclave: host.EnclaveKeys,
+        technology: str = "simulated",
+        software: bytes = seed("software"),
+    ) -> Record:
         body = host.Candidacy(
             enclave=enclave,
-            technology="simulated",
-            software=seed("software"),
+            technology=technology,
+            software=software,
             tier="A",
             region="NL",
             operator=host_.name,
@@ -512,8 +521,14 @@ class Rig:
     def stop(self, person: Patient, consent_: bytes) -> bytes:
         """The person withdraws this consent."""
         ended = token.open_(consent_, "consent", consent.Consent).id
-        body = consent.Stop(agreement=self.id, what="withdrawal", consent=ended)
+        right = self.right(person.seed)
+        body = consent.Stop(agreement=self.id, what="withdrawal", consent=ended, right=right)
         return token.sign(person.seed, "stop", body)
+
+    def right(self, key: bytes, by: bytes | None = None) -> bytes:
+        """The registrar's word that this key may stop here."""
+        body = consent.StopRight(agreement=self.id, key=keys.public(key))
+        return token.sign(by or self.registrar.signing, "stop-right", body)
 
     # --- runs ---------------------------------------------------------------------------------
 

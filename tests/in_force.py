@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from protocol import keys, record, shape
+from protocol.attestation import policy
 from protocol.attestation.evidence import enclave_id
 from protocol.effects import Effect, Publish
 from protocol.errors import Refused
@@ -19,7 +20,18 @@ from protocol.machines.agreement import Collaboration, Self
 from protocol.machines.runs import consents_root
 from protocol.record import Place, Record
 from protocol.topic import Feeds, read_opening
-from tests.agreements import AT, CAST, DOCUMENT, NEGOTIATION, PARTIES, Actor, Pen, identities, seed
+from tests.agreements import (
+    AT,
+    CAST,
+    DOCUMENT,
+    MEASURED,
+    NEGOTIATION,
+    PARTIES,
+    Actor,
+    Pen,
+    identities,
+    seed,
+)
 
 ZERO = bytes(32)
 AGREED = '{"covariates":["age"]}'
@@ -260,8 +272,10 @@ def verdict(candidacy: bytes, term: int = 1, why: str | None = None) -> Verdict:
         reasons=() if why is None else (why,),
         technology="simulated",
         nonce=ZERO,
-        policy=ZERO,
+        policy=policy.digest(DOCUMENT.attestation),
+        measured=MEASURED if why is None else None,
         at=AT,
+        until=AT + DOCUMENT.attestation.max_age if why is None else AT,
     )
 
 

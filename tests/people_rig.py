@@ -13,7 +13,8 @@ import pytest
 import trio
 
 from node import wire
-from node.gateway import Gateway
+from node.door import Door
+from node.gateway import BOUNDS, Gateway
 from node.happenings import Happenings
 from node.inbox import Inbox
 from node.keyring import Keyring
@@ -274,7 +275,7 @@ async def real_lane(here: Village, folder: Path) -> Node:
         stack.pop_all()
     await _learn(one, here.story, "host-1")
     host = here.hosts["host-1"]
-    one.transport.serve(wire.ENCLAVE, serve(wire.ENCLAVE_WIRE, host.challenge), admit_all=True)
+    _answer_challenges(one.transport, host)
     files = SealedShares(folder / "shares", 2**24)
     ShareLane(one.pipeline, one.transport, Link(host.enclave), files)
     for name in PARTIES:
@@ -286,7 +287,7 @@ def _host(network: MemoryNetwork, story: Story, name: str) -> Host:
     host = Host(story.enclaves[name])
     transport = network.join(peer_id_of(keys.public(RINGS[name].node)))
     assert transport.addresses() == (address_of(name),)
-    transport.serve(wire.ENCLAVE, serve(wire.ENCLAVE_WIRE, host.challenge), admit_all=True)
+    _answer_challenges(transport, host)
     transport.serve(wire.SHARE, host.share)
     return host
 
@@ -337,3 +338,8 @@ def examine(story: Story, **changes: Any) -> checks.Dossier:
 def now() -> int:
     """Wall time."""
     return int(time.time())
+
+
+def _answer_challenges(transport: Any, host: Any) -> None:
+    answer = serve(wire.ENCLAVE_WIRE, host.challenge, Door(BOUNDS))
+    transport.serve(wire.ENCLAVE, answer, admit_all=True)

@@ -22,13 +22,14 @@ from protocol.identity import open_identity
 from protocol.kinds import agreement as k
 from protocol.kinds import run as r
 from protocol.kinds.algorithm import Bundle, Entry, Manifest
+from protocol.kinds.attestation import Attestation, Floors, SimulatedTerms
 from protocol.kinds.common import Vote
 from protocol.kinds.consent import Notice
 from protocol.kinds.host import Appointment, Candidacy, EnclaveKeys
 from protocol.kinds.identity import Identity, RecordKey
 from protocol.kinds.share import Receipt
-from protocol.kinds.space import Charter, Founder, Review
-from protocol.machines.space import CHARTER_SLOT
+from protocol.kinds.space import Charter, Founder, Review, Terms
+from protocol.machines.membership import CHARTER_SLOT
 from protocol.record import Place, Record
 from protocol.sealing import stream, wrap
 from protocol.terms import DIRECTIONS
@@ -139,14 +140,20 @@ class Scribe:
 class Story:
     """What was signed before people are asked: space, review, agreement, election."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, floors: Floors | None = None, **changes: Any) -> None:
+        """`floors`: what the charter asks of attestation; `changes` to the agreement's document."""
         charter = Charter(
             name="lung",
             purpose="survival",
             founders=tuple(
                 Founder(identity=RINGS[n].me.raw, roles=("data-provider",)) for n in FOUNDERS
             ),
-            registrars=(RINGS["registrar"].did,),
+            terms=Terms(
+                registrars=(RINGS["registrar"].did,),
+                advisors=(),
+                recovery_delay=3600,
+                attestation=floors,
+            ),
             salt=bytes(32),
         )
         self.charter = shape.encode(charter)
@@ -215,9 +222,8 @@ class Story:
                 k.RuleSource(rule=rule, party=RINGS["hospital-b"].did) for rule in DIRECTIONS
             ),
             runs=replace(DOCUMENT.runs, by=(RINGS["sponsor"].did,)),
-            attestation=k.Attestation(
-                accept=(k.ReferenceValue(technology="simulated", measurement=SOFTWARE),),
-                max_age=86_400,
+            attestation=Attestation(
+                max_age=86_400, simulated=SimulatedTerms(accept=({"software": SOFTWARE},))
             ),
             hosts=replace(
                 DOCUMENT.hosts,
@@ -352,7 +358,7 @@ class Enclave:
     def begin(self, sealed: bytes) -> Any:
         """What the real runtime does with an envelope."""
         if self.shares is None:
-            self.shares = Shares(Consents(self.story.id))
+            self.shares = Shares(Consents(self.story.id, (RINGS["registrar"].me.vote_key,)))
         parties = read_agreement(self.story.opening)
         vault = EnclaveVault(self.keys, self.sealing)
         return self.shares.begin(open_person_share(parties, vault, sealed), stored=False)

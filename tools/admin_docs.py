@@ -60,7 +60,7 @@ one whose feature is not there yet.
 """
 
 CONFIG_TAIL = """
-This page is written by `python tools/admin_docs.py` from `node/config.py`.
+This page is written by `python tools/admin_docs.py` from `node/config/sections.py`.
 """
 
 

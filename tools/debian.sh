@@ -9,6 +9,10 @@ test -x "$python" && "$python" -c 'import ensurepip' 2>/dev/null || missing="$mi
 command -v bwrap >/dev/null || missing="$missing bubblewrap"
 test -x "$python" && "$python" -c 'import ctypes; ctypes.CDLL("libseccomp.so.2")' 2>/dev/null \
     || missing="$missing libseccomp2"
+# A TPM in software, and the tools that an enclave asks any TPM by: the tests run both live.
+command -v swtpm >/dev/null || missing="$missing swtpm"
+command -v swtpm_setup >/dev/null || missing="$missing swtpm-tools"
+command -v tpm2_quote >/dev/null || missing="$missing tpm2-tools"
 test -n "$missing" || exit 0
 
 as_root=""

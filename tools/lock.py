@@ -13,6 +13,9 @@ COMPILE = (
 LOCKS: dict[str, tuple[str, ...]] = {
     "bootstrap.lock": ("bootstrap.in",),
     "requirements.lock": ("--override", "overrides.txt", "requirements-dev.in"),
+    "configs/deploy/enclave.lock": (
+        *("--constraint", "requirements.lock", "configs/deploy/enclave.in"),
+    ),
     "configs/environments/scientific.lock": ("configs/environments/scientific.in",),
     "configs/demo/lifelines.lock": ("--no-deps", "configs/demo/lifelines.in"),
 }

@@ -1,11 +1,13 @@
 """The attester for machines without special hardware: SIMULATED, NOT CONFIDENTIAL."""
 
+import hashlib
 import secrets
 
+from enclave_host.attest import Attester, Evidence
 from protocol.attestation import simulated
 
 
-class SimulatedAttester:
+class SimulatedAttester(Attester):
     """Signs its own reports with a throw-away key of this boot. `measurement`: 32 bytes."""
 
     technology = simulated.TECHNOLOGY
@@ -14,6 +16,7 @@ class SimulatedAttester:
         self._measurement = measurement
         self._seed = secrets.token_bytes(32)
 
-    def evidence(self, report_data: bytes) -> bytes:
-        """A simulated report over `report_data` (64 bytes)."""
-        return simulated.produce(self._seed, report_data, self._measurement)
+    def evidence(self, preimage: bytes) -> Evidence:
+        """A simulated report over the SHA-512 of `preimage`."""
+        report_data = hashlib.sha512(preimage).digest()
+        return Evidence(simulated.produce(self._seed, report_data, self._measurement))

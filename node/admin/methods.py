@@ -6,6 +6,7 @@ from typing import Any, Final
 from node.admin.failure import Failure
 from node.admin.method import Method, Permission
 from node.admin.operations import (
+    advisory,
     agreement,
     agreement_acts,
     algorithm,
@@ -19,6 +20,7 @@ from node.admin.operations import (
     inbox,
     invite,
     key,
+    node,
     peer,
     policy,
     record,
@@ -27,6 +29,7 @@ from node.admin.operations import (
     run,
     share,
     space,
+    space_change,
     status,
 )
 from node.node import Node
@@ -35,8 +38,10 @@ _NOUNS: Final = (
     status,
     inbox,
     key,
+    node,
     peer,
     space,
+    space_change,
     invite,
     console,
     credential,
@@ -47,6 +52,7 @@ _NOUNS: Final = (
     agreement_acts,
     policy,
     host,
+    advisory,
     share,
     run,
     result,

@@ -21,6 +21,24 @@ class Metrics:
         peers.set_function(lambda: len(node.spread.reached()))
         topics = Gauge("village_topics", "Topics followed", registry=self.registry)
         topics.set_function(lambda: len(node.world.rooms))
+        self._watch_road()
+
+    def _watch_road(self) -> None:
+        road = self.node.pipeline
+        numbers = {
+            "village_quarantine": ("Records that came too early", lambda: len(road.quarantine)),
+            "village_quarantine_dropped": (
+                "Records that had to go for want of room",
+                lambda: road.quarantine.dropped,
+            ),
+            "village_refused": ("Refusals, those not kept too", road.refusing.counted.total),
+            "village_barred": (
+                "Keys barred for equivocation",
+                lambda: sum(len(room.forks) for room in self.node.world.rooms.values()),
+            ),
+        }
+        for name, (words, count) in numbers.items():
+            Gauge(name, words, registry=self.registry).set_function(count)
 
     async def run(self) -> None:
         """Count until cancelled."""

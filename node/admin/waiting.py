@@ -3,17 +3,16 @@
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
+from node import expiry
+from node.admin import space_words
 from node.node import Node
+from protocol import limits
 from protocol.machines.agreement import Collaboration
 from protocol.machines.election import Elected, Election
 from protocol.machines.negotiation import Negotiation
 from protocol.machines.space import Space
-
-DAY: Final = 86_400
-SOON: Final = 30 * DAY
-"""Seconds before its end from which a key or credential is worth a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +27,7 @@ class Item:
 
 def on_me(node: Node) -> list[dict[str, Any]]:
     """What only this participant's people can do."""
-    found = [*_keys(node)]
+    found = [*_endings(node)]
     for space in node.world.spaces():
         found += _space(node, space)
     for negotiation in _open(node):
@@ -38,13 +37,36 @@ def on_me(node: Node) -> list[dict[str, Any]]:
     return [asdict(item) for item in found]
 
 
+def barred(node: Node) -> list[dict[str, Any]]:
+    """Keys that signed two records for one place: whose, in which topic, and from where on all that
+    they say is void. The proof is kept; only a decision of the members brings their owner back.
+    """
+    return [
+        {
+            "who": node.world.name(node.world.signer(room, fork.key) or fork.key),
+            "key": fork.key.hex(),
+            "topic": room.topic.hex(),
+            "place": fork.seq,
+        }
+        for room in node.world.rooms.values()
+        for fork in room.forks.values()
+    ]
+
+
 def on_others(node: Node) -> list[dict[str, str]]:
     """Where something is stuck until somebody else acts."""
-    found: list[dict[str, str]] = []
+    found = [
+        _stuck(one["who"], "signed two different records for one place, and is barred")
+        for one in barred(node)
+    ]
     for space in node.world.spaces():
         if not space.founded:
             missing = _names(node, space.founders.keys() - space.charter_ballot.votes.keys())
             found.append(_stuck(space.charter.name, f"waits for signatures of {missing}"))
+        bare = [did for did in space.members() if space.lacks_credential(did, int(time.time()))]
+        if bare:
+            why = f"no new agreement with {_names(node, bare)}: no credential in force"
+            found.append(_stuck(space.charter.name, why))
     for negotiation in _open(node):
         newest = negotiation.newest
         if newest is not None:
@@ -73,15 +95,10 @@ def _names(node: Node, dids: Iterable[bytes]) -> str:
     return ", ".join(sorted(node.world.name(did) for did in dids)) or "nobody"
 
 
-def _keys(node: Node) -> Iterator[Item]:
-    left = node.keyring.me.until - int(time.time())
-    if left < SOON:
-        yield Item(
-            kind="key",
-            id=node.keyring.me.vote_key.hex(),
-            words=f"the delegation of this node's keys ends in {left // DAY} days",
-            command="village key list",
-        )
+def _endings(node: Node) -> Iterator[Item]:
+    now = int(time.time())
+    for one in expiry.soon(node, now):
+        yield Item(kind=one.kind, id=one.id, words=one.words(now), command=one.command)
 
 
 def _space(node: Node, space: Space) -> Iterator[Item]:
@@ -91,6 +108,7 @@ def _space(node: Node, space: Space) -> Iterator[Item]:
         yield Item(
             kind="charter", id=space.id.hex(), words=words, command="village space vote charter"
         )
+    yield from _changes(node, space)
     for record, guest in space.waiting_joins(me):
         credential = space.credential(guest.did, now)
         vouched = credential.claims.legal_name if credential is not None else "no credential yet"
@@ -100,20 +118,32 @@ def _space(node: Node, space: Space) -> Iterator[Item]:
             words=f"{guest.name} asks to be admitted ({vouched})",
             command=f"village space vote {record.id.hex()[:8]}",
         )
-    if me in space.members() and space.charter.registrars and me not in space.charter.registrars:
-        yield from _credential(space, me, now)
+    if me in space.members() and space.lacks_credential(me, now):
+        yield Item(
+            kind="credential",
+            id=space.id.hex(),
+            words=f"no valid credential in {space.charter.name}: nobody signs a new agreement",
+            command="ask a registrar of the space",
+        )
 
 
-def _credential(space: Space, me: bytes, now: int) -> Iterator[Item]:
-    registrar = "ask a registrar of the space"
-    credential = space.credential(me, now)
-    if credential is None:
-        words = f"no valid credential in {space.charter.name}"
-    elif credential.until < now + SOON:
-        words = f"the credential ends in {(credential.until - now) // DAY} days"
-    else:
+def _changes(node: Node, space: Space) -> Iterator[Item]:
+    """Changes of the space to vote on: what each alters, in words."""
+    me, rounds = node.keyring.did, space.chain.current
+    round_ = rounds.round_for(me) if me in space.epoch.seats and me in space.members() else None
+    if round_ is None or rounds.certificate() is not None:
         return
-    yield Item(kind="credential", id=space.id.hex(), words=words, command=registrar)
+    for record, change in space.chain.proposed():
+        altered = "; ".join(space_words.diff(space.epoch, change, node.world.name))
+        again = f", round {round_}: nothing had enough votes" if round_ else ""
+        why = f" ({change.reason})" if change.reason else ""
+        by = node.world.name(record.author)
+        yield Item(
+            kind="change",
+            id=record.id.hex(),
+            words=f"{by} proposes for {space.charter.name}{again}: {altered}{why}",
+            command=f"village space vote {record.id.hex()[:8]}",
+        )
 
 
 def _proposal(node: Node, negotiation: Negotiation) -> Iterator[Item]:
@@ -153,6 +183,8 @@ def _blocked(node: Node, collaboration: Collaboration) -> Iterator[str]:
     suspended = [did for did, on in runs.suspensions.items() if on]
     if suspended:
         yield f"suspended by {_names(node, suspended)}"
+    if len(runs.stops) > limits.STOPS:
+        yield f"more than {limits.STOPS} withdrawals: make a new agreement"
     elected = election.elected()
     if elected is None:
         yield _no_host(node, election)

@@ -1,11 +1,16 @@
 """Values as JSON and as words: ids in hex, participants by name, times in unix seconds."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 from node.node import Node
+from protocol.attestation.policy import exposed, merge, named
 from protocol.keys import did_text
 from protocol.kinds.agreement import Agreement
+from protocol.kinds.attestation import Attestation
+from protocol.machines.advisories import Given
+from protocol.machines.space import Space
 from protocol.terms import DIRECTIONS, decider
 
 
@@ -108,16 +113,43 @@ def _rules(node: Node, document: Agreement) -> list[tuple[str, str]]:
     return found
 
 
+def _attestation(policy: Attestation) -> Iterator[str]:
+    age = days(policy.max_age)
+    for technology, terms in named(policy).items():
+        label = f" ({words})" if (words := exposed([technology])) else ""
+        for registers in terms.accept:
+            values = (f"{name} {value.hex()[:16]}" for name, value in sorted(registers.items()))
+            yield f"{technology}{label}: {', '.join(values)}; not older than {age}"
+
+
+def ground_in_words(node: Node, document: Agreement) -> Iterator[str]:
+    """What the space adds to an agreement's attestation: stricter floors, and advisories."""
+    room = node.world.rooms.get(document.space)
+    space = room.machine if room is not None else None
+    if not isinstance(space, Space):
+        return
+    if merge(document.attestation, space.terms.attestation) != document.attestation:
+        yield "the floors of the space make the attestation policy stricter than it says here"
+    technologies = named(document.attestation)
+    for one in space.advisories.in_force(space.terms.advisors):
+        if one.advisory.technology in technologies:
+            yield advisory_in_words(node, one)
+
+
+def advisory_in_words(node: Node, given: Given) -> str:
+    """An advisory in one line."""
+    one = given.advisory
+    by = node.world.name(given.record.author)
+    return f"advisory {given.record.id.hex()[:8]} by {by} on {one.technology}: {one.reason}"
+
+
 def _runs(node: Node, document: Agreement) -> list[tuple[str, str]]:
     by = ", ".join(called(node, did, document) for did in document.runs.by)
     hosts = ", ".join(f"{host.name} ({host.region})" for host in document.hosts.candidates)
-    accepted = ", ".join(
-        f"{value.technology} {value.measurement.hex()[:8]}" for value in document.attestation.accept
-    )
     lease = document.hosts.lease // 1000
     return [
         ("runs", f"at most {document.runs.at_most}, ordered by {by}"),
-        ("attestation", f"{accepted}, not older than {days(document.attestation.max_age)}"),
+        *(("attestation", says) for says in _attestation(document.attestation)),
         ("hosts", f"{hosts}; lease {lease} s; {document.hosts.standbys} standby"),
         ("end", f"shares and keys are erased within {days(document.retention)}"),
     ]

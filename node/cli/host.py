@@ -40,17 +40,23 @@ def show(agreement: Which = None) -> None:
 
 
 def _elected(found: dict[str, Any]) -> Iterator[str]:
+    from protocol.attestation.policy import exposed
+
     if not found["host"]:
         yield "no host is elected yet: village host list"
         return
     yield f"{found['host']}  term {found['term']}  {found['operator'] or ''}  {found['region']}"
     if not found["confidential"]:
-        yield "SIMULATED, NOT CONFIDENTIAL: the host could read all data"
+        yield f"{exposed([found['technology']])}: the host could read all data"
     yield f"  enclave      {found['enclave'][:12]}, {found['technology']}"
     yield f"  software     {found['software'][:12]}"
     yield f"  standbys     {', '.join(found['standbys']) or 'none'}"
     yield f"  votes        {', '.join(found['votes'])} ({found['needed']} needed)"
     yield f"  certificate  {found['certificate'][:12]}"
+    if found["doubt"]:
+        yield f"  DOUBT        this node gives it nothing: {found['doubt']}"
+    for one in found["verdicts"]:
+        yield from _verdict(one, "  ")
 
 
 @app.command(epilog="Example: village host explain --term 1")
@@ -74,6 +80,18 @@ def words(found: dict[str, Any]) -> Iterator[str]:
         yield f"  {candidate}"
         verdicts = [one for one in found["verdicts"] if one["candidate"] == candidate]
         for one in verdicts:
-            verdict = "eligible" if one["eligible"] else ", ".join(one["reasons"]) or "no"
-            evidence = f"  evidence {one['evidence'][:12]}" if one["evidence"] else ""
-            yield f"    {one['by']:<16} {one['technology']}  {verdict}{evidence}"
+            yield from _verdict(one, "    ")
+
+
+def _verdict(one: dict[str, Any], margin: str) -> Iterator[str]:
+    """What a voter found, each reason with its sentence, and what the evidence claims."""
+    verdict = "eligible" if one["eligible"] else ", ".join(one["reasons"]) or "no"
+    evidence = f"  evidence {one['evidence'][:12]}" if one["evidence"] else ""
+    yield f"{margin}{one['by']:<16} {one['technology']}  {verdict}{evidence}"
+    for code, sentence in zip(one["reasons"], one["says"], strict=True):
+        yield f"{margin}  {code}: {sentence}"
+    claims = [f"{name} {value[:16]}" for name, value in one["measured"].items()]
+    claims += [f"{name} {value}" for name, value in one["tcb"].items()]
+    claims += [f"machine {one['platform'][:16]}"] if one["platform"] else []
+    if claims:
+        yield f"{margin}  claims {', '.join(claims)}"

@@ -25,9 +25,10 @@ def list_() -> None:
 def show(run: Run = None, name: Output = None) -> None:
     """A result in the clear; default: of the newest run."""
     from node.cli.show import as_json, tell
+    from protocol.attestation.policy import exposed
 
     found = call("result.show", run=run, name=name)
-    label = "" if found["confidential"] else "SIMULATED, NOT CONFIDENTIAL"
+    label = exposed([found["technology"]])
     head = f"{found['name']} of run {found['number']} of {found['agreement']}  {label}"
     tell(found, lambda one: [head, *as_json(one["result"]).splitlines()])
 

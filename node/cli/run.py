@@ -73,9 +73,11 @@ def show(
 
 def words(found: dict[str, Any]) -> Iterator[str]:
     """A run in words."""
+    from protocol.attestation.policy import exposed
+
     yield f"run {found['number']} of {found['name']}  {found['outcome']}  {found['run'][:12]}"
     if not found["confidential"]:
-        yield "SIMULATED, NOT CONFIDENTIAL: the host could read all data"
+        yield f"{exposed([found['technology']])}: the host could read all data"
     yield f"{found['entry']} {found['parameters']} ordered by {found['ordered_by']}"
     yield f"host {found['host']}, term {found['term']}; {found['statements']} statements"
     yield (

@@ -30,6 +30,7 @@ def _status(found: dict[str, Any]) -> Iterator[str]:
     yield f"agreements in force {', '.join(found['agreements']) or 'none'}"
     if found["negotiations"]:
         yield f"under negotiation {', '.join(found['negotiations'])}"
+    yield from found["advisories"]
     yield ""
     yield from _inbox(found["inbox"])
     for one in found["stuck"]:

@@ -1,7 +1,7 @@
 """Connectors: a provider's file becomes one Arrow stream that keeps the data contract.
 
 Files are hostile and their parsers are large, so they are read in a process of their own:
-`process.py` starts it, `__main__.py` is it, and `tables.py` alone imports pyarrow.
+`process.py` starts it, `__main__.py` is it; what imports pyarrow and duckdb runs only there.
 """
 
 from dataclasses import dataclass

@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="node.connectors", description=__doc__)
-    parser.add_argument("--file", type=Path, required=True, help="CSV, Parquet, Arrow, JSON Lines")
+    parser.add_argument("--file", type=Path, required=True, help="a file or a database")
+    parser.add_argument("--query", help="SQL that selects the rows")
     parser.add_argument("--exclude", type=Path, help="CSV of people who objected")
     parser.add_argument("--person", help="the column that says who a row is about")
     return parser
@@ -79,7 +80,9 @@ def _write(options: argparse.Namespace) -> Summary:
 
     contract = read_contract(sys.stdin.buffer.read(CONTRACT_BYTES + 1))
     with sys.stdout.buffer as out:
-        return write_stream(options.file, contract, out, options.exclude, options.person)
+        return write_stream(
+            options.file, contract, out, options.exclude, options.person, options.query
+        )
 
 
 if __name__ == "__main__":

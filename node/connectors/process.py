@@ -30,14 +30,15 @@ _ENVIRONMENT: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What to read: a file, the exact bytes of its data contract, the list of people who objected,
-    and the column that says who a row is about.
+    """What to read: a file, or an SQL query over it; the exact bytes of its data contract; the list
+    of people who objected; and the column that says who a row is about.
     """
 
     file: Path
     contract: bytes
     person: str
     exclude: Path | None = None
+    query: str | None = None
 
 
 @dataclass(slots=True)
@@ -89,6 +90,8 @@ async def reading(source: Source) -> AsyncIterator[Reading]:
     command += ["--person", source.person]
     if source.exclude is not None:
         command += ["--exclude", str(source.exclude)]
+    if source.query is not None:
+        command += [f"--query={source.query}"]
     process = await trio.lowlevel.open_process(
         command,
         stdin=subprocess.PIPE,

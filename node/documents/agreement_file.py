@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
 from node.config import FILE, ConfigError, Problem
-from node.documents import algorithm_bundle, strict_yaml
+from node.documents import algorithm_bundle, attestation, strict_yaml
 from node.documents.fields import SHA256, Problems, Table, read_digest
 from protocol import limits, shape
 from protocol.identity import Participant
@@ -107,7 +107,7 @@ class _Reading:
             rules=_rules(top.table("rules")),
             rule_sources=tuple(sources),
             runs=self._runs(top.table("runs")),
-            attestation=self._attestation(top.table("attestation")),
+            attestation=attestation.read(top.table("attestation"), self.setting.digests),
             hosts=self._hosts(top.table("host")),
             retention=top.table("end").duration("retention"),
             salt=own.salt,
@@ -237,16 +237,6 @@ class _Reading:
             at_most=table.number("at_most", 1, _MANY),
             attempts=table.number("attempts", 1, 1000),
         )
-
-    def _attestation(self, table: Table) -> k.Attestation:
-        accept = (
-            k.ReferenceValue(
-                technology=row.text("technology"),
-                measurement=row.digest("measurement", self.setting.digests),
-            )
-            for row in table.rows("accept")
-        )
-        return k.Attestation(accept=tuple(accept), max_age=table.duration("max_age"))
 
     def _hosts(self, table: Table) -> k.Hosts:
         candidates = []

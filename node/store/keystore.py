@@ -60,7 +60,7 @@ def create(path: Path, passphrase: bytes, seeds: Mapping[str, bytes]) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.parent.stat().st_mode & 0o022:
             raise _permissions(path.parent, "0700")
-    sealed = _seal(passphrase, seeds)
+    sealed = seal(passphrase, seeds)
     with disk_faults("Cannot write the keystore"):
         try:
             write_durably(path, sealed, replace=False)
@@ -78,24 +78,25 @@ def open(path: Path, passphrase: bytes) -> dict[str, bytes]:  # noqa: A001 (keys
     Raises StoreMissing ("keystore.missing") or StoreError: "keystore.passphrase" (wrong),
     "keystore.damaged", "keystore.permissions" (others may read the file).
     """
-    return _unseal(_read(path), passphrase)
+    return unseal(_read(path), passphrase)
 
 
 def replace(path: Path, passphrase: bytes, seeds: Mapping[str, bytes]) -> None:
     """Replace the seeds of a keystore, whole or not at all. Raises as `open` does."""
     open(path, passphrase)
     with disk_faults("Cannot write the keystore"):
-        write_durably(path, _seal(passphrase, seeds))
+        write_durably(path, seal(passphrase, seeds))
 
 
 def change_passphrase(path: Path, old: bytes, new: bytes) -> None:
     """Seal the same seeds under another passphrase, whole or not at all. Raises as `open` does."""
     seeds = open(path, old)
     with disk_faults("Cannot write the keystore"):
-        write_durably(path, _seal(new, seeds))
+        write_durably(path, seal(new, seeds))
 
 
-def _seal(passphrase: bytes, seeds: Mapping[str, bytes]) -> bytes:
+def seal(passphrase: bytes, seeds: Mapping[str, bytes]) -> bytes:
+    """The bytes of a keystore. Raises StoreError (keystore.weak)."""
     if len(passphrase) not in PASSPHRASE:
         raise StoreError(
             "keystore.weak",
@@ -111,7 +112,8 @@ def _seal(passphrase: bytes, seeds: Mapping[str, bytes]) -> bytes:
     return body + hashlib.sha256(body).digest()
 
 
-def _unseal(data: bytes, passphrase: bytes) -> dict[str, bytes]:
+def unseal(data: bytes, passphrase: bytes) -> dict[str, bytes]:
+    """The seeds in the bytes of a keystore. Raises StoreError (keystore.*)."""
     body, digest = data[:-_DIGEST], data[-_DIGEST:]
     if not _HEADER.size + _DIGEST < len(data) <= _FILE or hashlib.sha256(body).digest() != digest:
         raise _damaged()

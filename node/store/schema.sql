@@ -112,3 +112,23 @@ CREATE TABLE peer (
     seen INTEGER NOT NULL, -- when it was last reached; 0 if never
     banned INTEGER NOT NULL CHECK (banned IN (0, 1)) -- 1: no connection in or out
 ) STRICT;
+
+-- migration 0002: heads of feeds, and records that no machine keeps
+
+-- The newest record of each feed, so that a start reads heads and not all records.
+CREATE TABLE feed (
+    number INTEGER PRIMARY KEY, -- internal
+    topic BLOB NOT NULL, -- topic of the feed
+    key BLOB NOT NULL, -- key that signs it
+    seq INTEGER NOT NULL, -- place of the newest record
+    head BLOB NOT NULL, -- its id
+    bytes INTEGER NOT NULL, -- bytes of all records of the feed
+    UNIQUE (topic, key)
+) STRICT;
+
+INSERT INTO feed (topic, key, seq, head, bytes)
+SELECT topic, key, max(seq), id, sum(length(raw)) FROM record GROUP BY topic, key;
+
+-- What machines are rebuilt from, in order of arrival: all but the kinds that no machine keeps.
+CREATE INDEX record_of_machine ON record (topic)
+WHERE kind NOT IN ('commitment', 'refusal');

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import trio
 
+from node import codes
 from node.admin import parameters
 from node.admin.failure import Failure
 from node.store.keystore import Unlock, parse_unlock
@@ -94,14 +95,15 @@ async def vault_add(keeper: Keeper, *, dataset: str, path: str, vault: str | Non
 async def vault_enrol(
     keeper: Keeper, *, code: str, registrar: str | None = None, vault: str | None = None
 ) -> Json:
-    """Use the one-time code of a letter."""
-    address = registrar or keeper.registrar
+    """Use the one-time code of a letter, typed or as the link in its QR code."""
+    plain, named = codes.read(code)
+    address = registrar or named or keeper.registrar
     if address is None:
         raise Failure(
             "admin.parameters", "Where is the registrar?", "Its address is in the letter."
         )
     async with keeper.using(vault) as light:
-        await light.enrol(code, address)
+        await light.enrol(plain, address)
         return views.contents(light.vault.contents)
 
 
@@ -222,6 +224,22 @@ async def consent_give(
         id_ = await _wanted(keeper, light, agreement, gateway)
         way = _address(light, id_)
         await keeper.somewhere(way, gateway, lambda a: light.give(id_, a, told=told))
+        return _participation(light, id_)
+
+
+@_act("consent.renew")
+async def consent_renew(
+    keeper: Keeper,
+    *,
+    agreement: str | None = None,
+    gateway: str | None = None,
+    vault: str | None = None,
+) -> Json:
+    """Consent again, for the runs that come, before the consent in force ends."""
+    async with keeper.using(vault) as light:
+        id_ = _known(light, agreement)
+        way = _address(light, id_)
+        await keeper.somewhere(way, gateway, lambda a: light.renew(id_, a))
         return _participation(light, id_)
 
 

@@ -77,10 +77,10 @@ class GatewayCall:
 
         return await _whole(piece)
 
-    async def evidence(self, candidacy: bytes, challenge: wire.Challenge) -> bytes:
-        """The evidence of the enclave behind a candidacy, for the caller's own nonce."""
+    async def evidence(self, candidacy: bytes, challenge: wire.Challenge) -> wire.Evidence:
+        """What the enclave behind a candidacy answers to the caller's own question."""
         question = pw.RelayChallenge(candidacy=candidacy, challenge=challenge)
-        return (await self._ask(question, wire.Evidence)).bundle
+        return await self._ask(question, wire.Evidence)
 
     async def upload(self, parcel: Parcel) -> bytes:
         """Send a share to the elected host through the gateway; the enclave's raw receipt."""
@@ -166,13 +166,12 @@ async def admit(
     credential: bytes,
     request: pw.AdmissionRequest,
     base: bytes,
-) -> bytes:
-    """The registrar's admission token for the key in `request`; the caller verifies it."""
+) -> pw.Admitted:
+    """The registrar's admission of the key in `request`; the caller verifies it."""
     peer = await transport.dial(address)
     signed = token.sign(base, "admission-request", request)
     question = pw.Admit(credential=credential, request=signed)
-    answer = await ask(transport, peer, pw.REGISTRAR, pw.REGISTRAR_WIRE, question, pw.Admitted)
-    return answer.admission
+    return await ask(transport, peer, pw.REGISTRAR, pw.REGISTRAR_WIRE, question, pw.Admitted)
 
 
 def nonce() -> bytes:

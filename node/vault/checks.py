@@ -8,22 +8,24 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from protocol import decision, kinds, record, shape, token, topic
+from protocol import decision, kinds, limits, record, shape, token, topic
+from protocol.attestation import policy as policies
 from protocol.attestation.appraise import Appraisal, appraise
 from protocol.attestation.evidence import Binding, enclave_id
-from protocol.attestation.simulated import TECHNOLOGY as SIMULATED
 from protocol.errors import ProtocolError, Refused
 from protocol.events import Received
 from protocol.identity import Participant, open_identity
 from protocol.kinds.agreement import Agreement, Dataset, People
 from protocol.kinds.algorithm import Bundle, unpack
-from protocol.kinds.consent import Notice
+from protocol.kinds.consent import Notice, StopRight
 from protocol.kinds.host import EnclaveKeys
 from protocol.kinds.identity import Admission, PersonCredential
 from protocol.kinds.space import Charter, Review
+from protocol.machines.advisories import Ground
 from protocol.machines.agreement import Collaboration, Self
 from protocol.machines.election import Elected
-from protocol.machines.space import CHARTER_SLOT
+from protocol.machines.membership import CHARTER_SLOT
+from protocol.machines.space import last_words
 from protocol.record import Record
 from protocol.topic import Opening
 
@@ -80,6 +82,14 @@ class Dossier:
                 return did
         raise Refused("session.audience", "the gateway is no party or host of the agreement")
 
+    def renewed(self) -> tuple[bytes, ...]:
+        """The identities of its participants that are newer than the agreement, raw."""
+        named = {one.id for one in self.opening.participants.values()}
+        found = self.machine.histories.values()
+        return tuple(
+            one.raw for history in found for one in history.revisions() if one.id not in named
+        )
+
     def name(self, did: bytes) -> str:
         """What the agreement calls a participant."""
         found = self.machine.audience().get(did)
@@ -108,8 +118,11 @@ class _Findings:
         self.checks.append(Check(name, words))
 
 
-def examine(pile: Pile, agreement: bytes, *, person: bytes, now: int) -> Dossier:
-    """Verify what a gateway says of an agreement, for the holder of key `person`.
+def examine(
+    pile: Pile, agreement: bytes, *, person: bytes, now: int, known: Iterable[bytes] = ()
+) -> Dossier:
+    """Verify what a gateway says of an agreement, for the holder of key `person`; `known` are
+    identities of its participants that were shown before.
 
     Raises Refused: topic.opening, agreement.*, credential.issuer, algorithm.review, ...
     """
@@ -124,19 +137,35 @@ def examine(pile: Pile, agreement: bytes, *, person: bytes, now: int) -> Dossier
         raise Refused("agreement.ended", "its time is over, or has not begun")
     found = _Findings()
     found.add("agreement", f"{len(document.parties)} of {len(document.parties)} parties signed")
-    _check_charter(pile, document, people, found)
+    charter = _check_charter(pile, document, people, found)
+    machine = told(opening, machine.me, pile.records, tuple(known))
+    machine.election.heed(Ground(floors=charter.terms.attestation))
     reviewers = _check_reviews(pile.reviews, machine, found)
-    fill(machine, pile.records)
     return Dossier(opening, machine, people, _dataset(document), reviewers, tuple(found.checks))
 
 
-def fill(machine: Collaboration, raws: Iterable[bytes]) -> None:
-    """Let a machine take every record that verifies and may stand in its topic.
+def told(
+    opening: Opening, me: Self, raws: Iterable[bytes], known: tuple[bytes, ...]
+) -> Collaboration:
+    """A machine that took every record that verifies, may stand in its topic, and is not void."""
+    found = [one for raw in raws if (one := _parse(raw, opening.topic)) is not None]
+    ids = {(one.key, one.seq): one.id for one in found}
+    while True:
+        machine = Collaboration(opening, me)
+        for raw in known:
+            machine.introduce(open_identity(raw))
+        _fill(machine, found)
+        ends = machine.ends(lambda key, seq: ids.get((key, seq)))
+        rest = [one for one in found if one.seq < ends.get(one.key, limits.FEED)]
+        if len(rest) == len(found):
+            return machine
+        found = rest
 
-    Records come in any order and not all feeds are whole, so there is no gate of feeds here: each
-    is checked alone, again as long as others make progress. What never fits is left out.
+
+def _fill(machine: Collaboration, waiting: list[Record]) -> None:
+    """Records come in any order and not all feeds are whole, so there is no gate of feeds here:
+    each is checked alone, again as long as others make progress. What never fits is left out.
     """
-    waiting = [found for raw in raws if (found := _parse(raw, machine.id)) is not None]
     progress = True
     while progress:
         late = [found for found in waiting if not _take(machine, found)]
@@ -173,6 +202,18 @@ def check_admission(raw: bytes, dossier: Dossier, person: bytes, now: int) -> Ad
     if body.until <= now:
         raise Refused("credential.expired")
     return body
+
+
+def check_right(raw: bytes, dossier: Dossier, person: bytes) -> None:
+    """The right to stop is of this key: without it no party would take a withdrawal.
+
+    Raises Refused (credential.*).
+    """
+    right = token.open_(raw, "stop-right", StopRight)
+    if right.key not in dossier.people.registrar_keys:
+        raise Refused("credential.issuer")
+    if right.body != StopRight(agreement=dossier.id, key=person):
+        raise Refused("credential.subject", "the right to stop is of another key or agreement")
 
 
 def elected(dossier: Dossier, lowest: int) -> Elected:
@@ -214,9 +255,15 @@ def expected_binding(
     )
 
 
-def verify_enclave(dossier: Dossier, evidence: bytes, expected: Binding, now: int) -> Enclave:
-    """The enclave that answered, if its evidence holds. Raises Refused with its first reason."""
-    found = appraise(evidence, dossier.document.attestation, expected, now)
+def verify_enclave(
+    dossier: Dossier, evidence: bytes, expected: Binding, now: int, *, activated: bool
+) -> Enclave:
+    """The enclave that answered, if its evidence holds. Raises Refused with its first reason.
+
+    The policy is the agreement's, as strict as the floors of the charter that the person checked.
+    """
+    policy = dossier.machine.election.policy
+    found = appraise(evidence, policy, expected, now, activated=activated)
     if not found.accepted or found.keys is None:
         raise Refused(found.reasons[0], "; ".join(found.details))
     return Enclave(found.keys, expected.host, found)
@@ -224,10 +271,10 @@ def verify_enclave(dossier: Dossier, evidence: bytes, expected: Binding, now: in
 
 def enclave_check(dossier: Dossier, enclave: Enclave, *, standby: bool) -> Check:
     """The line about a verified enclave."""
-    simulated = any(value.technology == SIMULATED for value in dossier.document.attestation.accept)
-    label = " · SIMULATED, NOT CONFIDENTIAL" if simulated else ""
+    label = policies.exposed(policies.named(dossier.document.attestation))
     role = "standby" if standby else "host"
-    return Check("enclave", f"{role} {dossier.name(enclave.host)} answered my own challenge{label}")
+    words = f"{role} {dossier.name(enclave.host)} answered my own challenge"
+    return Check("enclave", f"{words} · {label}" if label else words)
 
 
 def check_notice(raw: bytes, people: People) -> Notice:
@@ -253,7 +300,7 @@ _TOLERANCE = 300
 """Seconds by which a person's clock may be behind."""
 
 
-def _check_charter(pile: Pile, document: Agreement, people: People, found: _Findings) -> None:
+def _check_charter(pile: Pile, document: Agreement, people: People, found: _Findings) -> Charter:
     """The space is the one the agreement names, founded by all, and trusts the registrar."""
     if pile.charter is None:
         raise Refused("topic.opening", "the gateway does not show the space's charter")
@@ -267,7 +314,9 @@ def _check_charter(pile: Pile, document: Agreement, people: People, found: _Find
         founders[participant.did] = participant
     if len(founders) != len(charter.founders) or not founders:
         raise Refused("topic.opening", "a founder stands twice in the charter, or nobody does")
-    rule = decision.Rule({did: one.vote_key for did, one in founders.items()}, len(founders))
+    rule = decision.Rule(
+        {did: frozenset((one.vote_key,)) for did, one in founders.items()}, len(founders)
+    )
     decision.verify(
         pile.charter_votes,
         topic=opening.topic,
@@ -276,12 +325,13 @@ def _check_charter(pile: Pile, document: Agreement, people: People, found: _Find
         rule=rule,
     )
     found.add("charter", f"{len(founders)} of {len(founders)} founders signed {charter.name!r}")
-    if people.registrar not in charter.registrars:
+    if people.registrar not in charter.terms.registrars:
         raise Refused("credential.issuer", "the space does not trust the agreement's registrar")
     known = founders.get(people.registrar)
     if known is not None and not set(people.registrar_keys) <= known.record_keys:
         raise Refused("credential.issuer", "the agreement gives the registrar other keys")
     found.add("registrar", f"{known.name if known else 'the registrar'} is trusted by the space")
+    return charter
 
 
 def _check_reviews(
@@ -290,17 +340,16 @@ def _check_reviews(
     """Who of the agreed reviewers approved the code. Raises Refused (algorithm.review)."""
     document = machine.document
     algorithm = document.algorithm
-    approved = set()
+    said: list[tuple[Record, Review]] = []
     for raw in raws:
         signed = _parse(raw, document.space)
         if signed is None or signed.kind != "review" or signed.author not in algorithm.reviewers:
             continue
-        reviewer = machine.parties.get(signed.author)
-        review = kinds.read(Review, signed)
-        if reviewer is None or signed.key not in reviewer.record_keys:
-            continue
-        if review.bundle == algorithm.bundle and review.verdict == "approved":
-            approved.add(reviewer.name)
+        reviewer = machine.histories.get(signed.author)
+        if reviewer is not None and reviewer.stands(signed):
+            said.append((signed, kinds.read(Review, signed)))
+    last = last_words(one for one in said if one[1].bundle == algorithm.bundle)
+    approved = {machine.parties[did].name for did, one in last.items() if one.verdict == "approved"}
     if len(approved) < algorithm.reviews_needed:
         detail = f"{len(approved)} of {algorithm.reviews_needed} reviews were shown"
         raise Refused("algorithm.review", detail)

@@ -68,9 +68,11 @@ def add(
     _tell("vault.add", vault, unlock, path=str(file.absolute()), dataset=dataset)
 
 
-@vault_app.command(epilog="Example: village vault enrol ABCDE-FGHIJ-KLMNO-PQRST --registrar ADDR")
+@vault_app.command(epilog="Example: village vault enrol 'village:enrol?code=…&registrar=…'")
 def enrol(
-    code: Annotated[str, typer.Argument(help="The one-time code of your letter.")],
+    code: Annotated[
+        str, typer.Argument(help="The code of your letter, or the link in its QR code.")
+    ],
     registrar: Annotated[str | None, typer.Option(help="Address in the letter.")] = None,
     vault: VaultOption = None,
     unlock: UnlockOption = None,
@@ -195,6 +197,26 @@ def give(
         agreement = read["agreement"]
         confirm("Do you consent?", yes)
     _tell("consent.give", vault, unlock, agreement=agreement, gateway=gateway, told=told)
+
+
+@consent_app.command(epilog="Example: village consent renew lung-survival-2026 --yes")
+def renew(
+    agreement: Which = None,
+    yes: Annotated[bool, typer.Option("--yes", help="You have read it: do not ask.")] = False,
+    gateway: GatewayOption = None,
+    vault: VaultOption = None,
+    unlock: UnlockOption = None,
+) -> None:
+    """Say yes again for the runs that come, before your consent ends."""
+    from node.cli.show import tell
+    from node.cli.talk import confirm
+
+    if not yes:
+        read = _do("consent.show", vault, unlock, agreement=agreement, gateway=gateway)
+        tell(read, _words)
+        agreement = read["agreement"]
+        confirm("Do you consent again?", yes)
+    _tell("consent.renew", vault, unlock, agreement=agreement, gateway=gateway)
 
 
 @consent_app.command(epilog="Example: village consent refuse lung-survival-2026")

@@ -94,7 +94,10 @@ class Use:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Participation:
-    """One agreement in which the person was asked. `term` is the highest one it sealed to."""
+    """One agreement in which the person was asked. `term` is the highest one it sealed to, `right`
+    the right to stop that came with the admission, `identities` those that participants renewed
+    since the agreement: no gateway can hide them again.
+    """
 
     agreement: Hash
     name: Name
@@ -104,6 +107,8 @@ class Participation:
     opening: Hash
     term: Count = 0
     admission: Annotated[bytes, Max(4096)] | None = None
+    right: Annotated[bytes, Max(512)] | None = None
+    identities: tuple[RawRecord, ...] = ()
     given: tuple[Given, ...] = ()
     results: tuple[Result, ...] = ()
     uses: tuple[Use, ...] = ()
@@ -122,7 +127,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """Everything but the larger blobs."""
+    """Everything but the larger blobs. `announced` names the ends that were said ahead."""
 
     type: Literal["vault"] = "vault"
     name: Name
@@ -130,3 +135,4 @@ class Contents:
     enrolment: Enrolment | None = None
     participations: tuple[Participation, ...] = ()
     diary: tuple[Line, ...] = ()
+    announced: tuple[Name, ...] | None = None

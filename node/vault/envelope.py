@@ -150,12 +150,11 @@ def make_parcel(share: SealedShare, person: PersonShare, plain: bytes) -> Parcel
     )
 
 
-def make_stop(agreement: bytes, consent: bytes, person: Secrets) -> bytes:
+def make_stop(agreement: bytes, consent: bytes, person: Secrets, right: bytes) -> bytes:
     """The withdrawal of a consent (raw token): it ends that consent for ever."""
     ended = token.open_(consent, "consent", Consent).id
-    return token.sign(
-        person.signing, "stop", Stop(agreement=agreement, what="withdrawal", consent=ended)
-    )
+    body = Stop(agreement=agreement, what="withdrawal", consent=ended, right=right)
+    return token.sign(person.signing, "stop", body)
 
 
 def _wrap(key: bytes, header: bytes, enclave: EnclaveKeys) -> Wrap:

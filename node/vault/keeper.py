@@ -1,6 +1,7 @@
 """Keeps vaults open, one act at a time in each, and knows the ways out: gateways and registrar."""
 
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class Keeper:
             fix = f"Open are: {', '.join(sorted(self.lights)) or 'none'}."
             raise Failure("id.unknown", f"There is no open vault {wanted or ''}.", fix)
         async with self._locks[wanted]:
+            self.lights[wanted].vault.announce(int(time.time()))
             yield self.lights[wanted]
 
     async def somewhere(

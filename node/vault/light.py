@@ -29,6 +29,7 @@ from node.vault.steps import (
     check_receipt,
     election_checks,
     fetch_material,
+    is_longer,
     is_with,
     newest_share,
     next_window,
@@ -42,9 +43,9 @@ from node.vault.steps import (
     wrapped_to,
 )
 from node.vault.vault import Vault
-from protocol import keys, token, topic
+from protocol import keys, limits, token, topic
 from protocol.errors import ProtocolError, Refused
-from protocol.identity import Participant
+from protocol.identity import History, Participant, learn, open_identity
 from protocol.kinds.agreement import Agreement
 from protocol.kinds.identity import PersonCredential
 from protocol.machines.election import Elected
@@ -154,23 +155,39 @@ class LightPeer:
         """
         return await self._visit(agreement, gateway, partial(self._give, told=told))
 
-    async def _give(self, visit: Visit, told: bool) -> Standing:
+    async def renew(self, agreement: bytes, gateway: str | None = None) -> Standing:
+        """Say yes again, for the runs that come: a new consent takes the place of the one in force,
+        which then ends with its own window. Safe to repeat.
+
+        Raises Refused (consent.missing; else as `give`), StoreError, SourceError, TransportError.
+        """
+        return await self._visit(agreement, gateway, self._renew)
+
+    async def _renew(self, visit: Visit) -> Standing:
+        last = visit.part.given[-1] if visit.part.given else None
+        if last is None or last.stop is not None:
+            raise Refused("consent.missing", "there is no consent to renew")
+        return await self._give(visit, told_of(last), renew=True)
+
+    async def _give(self, visit: Visit, told: bool, renew: bool = False) -> Standing:
         found, enclaves = await verify_host(visit)
         last = visit.part.given[-1] if visit.part.given else None
-        if last is not None and is_with(last, found, told):
+        there = last is not None and is_with(last, found, told)
+        renew = renew and there and last is not None and is_longer(last, visit.dossier)
+        if last is not None and there and not renew:
             return standing_of(last, visit.dossier)
         material = await fetch_material(visit)
         visit = await self._admitted(visit)
         row = self.vault.row(visit.dossier.dataset.id)
         data = self.vault.blobs.get(row.blob)
         plain = await to_arrow(row, data, material.contract, visit.dossier.dataset)
-        visit = self._consented(visit, material, told)
+        visit = self._consented(visit, material, told, renew)
         return await self._send(visit, found, enclaves, plain)
 
     async def _admitted(self, visit: Visit) -> Visit:
         """Have the registrar's admission for this agreement's key; ask for it once."""
         dossier, person, now = visit.dossier, visit.person, int(time.time())
-        if visit.part.admission is not None:
+        if visit.part.admission is not None and visit.part.right is not None:
             checks.check_admission(visit.part.admission, dossier, person.key, now)
             return visit
         enrolment = self.vault.enrolment
@@ -180,22 +197,30 @@ class LightPeer:
             registrar=enrolment.registrar, agreement=dossier.id, key=person.key
         )
 
-        async def act(transport: Transport) -> bytes:
+        async def act(transport: Transport) -> pw.Admitted:
             return await callers.admit(
                 transport, enrolment.address, enrolment.credential, request, self.vault.base
             )
 
-        raw = await self._dial(self.vault.node, act)
-        checks.check_admission(raw, dossier, person.key, now)
-        part = self._change(visit, lambda p: replace(p, admission=raw), "admitted", "")
+        made = await self._dial(self.vault.node, act)
+        checks.check_admission(made.admission, dossier, person.key, now)
+        checks.check_right(made.right, dossier, person.key)
+        part = self._change(
+            visit,
+            lambda p: replace(p, admission=made.admission, right=made.right),
+            "admitted",
+            "",
+        )
         return replace(visit, part=part)
 
-    def _consented(self, visit: Visit, material: Material, told: bool) -> Visit:
+    def _consented(self, visit: Visit, material: Material, told: bool, renew: bool) -> Visit:
         """Sign a consent and keep it before it is sent; one that was not sent yet is used again."""
         given = visit.part.given
         last = given[-1] if given else None
-        if last is not None and last.stop is None and told_of(last) == told:
+        if last is not None and last.stop is None and told_of(last) == told and not renew:
             return visit
+        if len(given) >= limits.STOPS_OF_ONE:
+            raise Refused("consent.scope", "so many consents to one agreement cannot be withdrawn")
         people = visit.dossier.people
         first, end = next_window(visit.dossier)
         terms = envelope.Terms(
@@ -362,12 +387,18 @@ class LightPeer:
         """Dial, fetch the dossier, verify it, take up the agreement, act."""
         own = self.vault.keys(agreement)
         address = gateway or self.vault.participation(agreement).address
+        known = (
+            self.vault.participation(agreement).identities if self.vault.knows(agreement) else ()
+        )
 
         async def visit(transport: Transport) -> T:
             async with callers.gateway_call(transport, address) as call:
                 pile = await call.pile(agreement)
                 examine = partial(
-                    checks.examine, person=keys.public(own.signing), now=int(time.time())
+                    checks.examine,
+                    person=keys.public(own.signing),
+                    now=int(time.time()),
+                    known=known,
                 )
                 dossier = await trio.to_thread.run_sync(examine, pile, agreement)
                 who = dossier.party_with(callers.node_key(address))
@@ -380,6 +411,11 @@ class LightPeer:
                     opening=self.vault.blobs.put(dossier.opening.raw),
                 )
                 part = self.vault.begin(asked)
+                renewed = dossier.renewed()
+                if renewed != part.identities:
+                    part = self.vault.put(
+                        replace(part, identities=renewed), "keys", dossier.document.name
+                    )
                 return await act(Visit(call, dossier, part, who, address))
 
         return await self._dial(own.node, visit)
@@ -399,11 +435,17 @@ class LightPeer:
     ) -> Participation:
         return self.vault.change(visit.dossier.id, how, event, why)
 
-    def _parties(self, part: Participation) -> dict[bytes, Participant]:
+    def _parties(self, part: Participation) -> dict[bytes, History]:
         opening = topic.read_opening(self.vault.blobs.get(part.opening))
         if not isinstance(opening.document, Agreement):
             raise Refused("topic.opening")
-        return {one.did: opening.participants[one.did] for one in opening.document.parties}
+        parties = {one.did for one in opening.document.parties}
+        known = [*opening.participants.values(), *map(open_identity, part.identities)]
+        found: dict[bytes, History] = {}
+        for one in known:
+            if one.did in parties:
+                learn(found, one)
+        return found
 
 
 async def _nothing(_: Visit) -> None:

@@ -177,4 +177,6 @@ def build_receipt(vault: Vault, agreement: bytes, chosen: Collection[int] = ()) 
         for use in sorted(uses, key=lambda use: use.number)
     ]
     stops = [one.stop for one in part.given if one.stop is not None]
-    return receipt.build(opening.document, runs, [one.consent for one in part.given], stops)
+    return receipt.build(
+        opening.document, runs, [one.consent for one in part.given], stops, part.identities
+    )

@@ -11,7 +11,7 @@ from typing import Literal
 from node.vault.contents import Given
 from protocol import token
 from protocol.errors import ProtocolError, Refused
-from protocol.identity import Participant
+from protocol.identity import History
 from protocol.kinds.consent import Consent, Stop, StopReceipt
 
 State = Literal["made", "in force", "withdrawal sent", "withdrawn"]
@@ -44,7 +44,7 @@ class Standing:
                 return f"withdrawn, in force from run {self.bound}"
 
 
-def standing(given: Given, parties: Mapping[bytes, Participant], needed: int) -> Standing:
+def standing(given: Given, parties: Mapping[bytes, History], needed: int) -> Standing:
     """Where a consent stands, by what the vault holds."""
     body = token.open_(given.consent, "consent", Consent).body
     state: State = "made" if given.share is None or given.share.receipt is None else "in force"
@@ -58,13 +58,13 @@ def standing(given: Given, parties: Mapping[bytes, Participant], needed: int) ->
 
 
 def confirmed(
-    stop: bytes, receipts: Iterable[bytes], parties: Mapping[bytes, Participant]
+    stop: bytes, receipts: Iterable[bytes], parties: Mapping[bytes, History]
 ) -> dict[bytes, int]:
     """Party -> the run number that its receipt for this stop names; what does not verify is
     nothing. A party that was told twice is bound by its first, lowest word.
     """
     wanted = token.open_(stop, "stop", Stop)
-    keys = {key: did for did, party in parties.items() for key in party.record_keys}
+    keys = {key: did for did, party in parties.items() for key in party.live_keys}
     found: dict[bytes, int] = {}
     for raw in receipts:
         try:

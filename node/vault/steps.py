@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from node import challenge as node_challenge
 from node import wire
 from node.connectors.contract import read_contract
 from node.vault import callers, checks, envelope
@@ -11,9 +12,9 @@ from node.vault.callers import GatewayCall
 from node.vault.checks import Check, Dossier, Enclave
 from node.vault.contents import Given, Participation, SentShare
 from node.vault.standing import Standing, confirmed, standing
-from protocol import decision, kinds, record, token
+from protocol import decision, kinds, limits, record, token
 from protocol.errors import Refused
-from protocol.identity import Participant
+from protocol.identity import History
 from protocol.kinds.algorithm import Bundle
 from protocol.kinds.consent import Consent, Notice
 from protocol.kinds.share import Receipt, Share
@@ -72,8 +73,19 @@ async def challenge(visit: Visit, candidacy: bytes, term: int) -> Enclave:
         visit.dossier, candidacy, person=person, term=term, nonce=own
     )
     question = wire.Challenge(agreement=visit.dossier.id, requester=person, term=term, nonce=own)
-    evidence = await visit.call.evidence(candidacy, question)
-    return checks.verify_enclave(visit.dossier, evidence, expected, int(time.time()))
+
+    async def ask(question: wire.Challenge, _: float) -> wire.Evidence:
+        return await visit.call.evidence(candidacy, question)
+
+    asked = time.monotonic()
+    answer = await node_challenge.challenge(ask, expected.technology, question)
+    if answer is None:
+        raise Refused("host.unreachable")
+    if time.monotonic() - asked > limits.NONCE:
+        raise Refused("evidence.stale", "the answer came after the nonce had died")
+    now = int(time.time())
+    activated = answer.activated is True
+    return checks.verify_enclave(visit.dossier, answer.bundle, expected, now, activated=activated)
 
 
 async def fetch_material(visit: Visit) -> Material:
@@ -136,10 +148,12 @@ def secrets_of(part: Participation) -> envelope.Secrets:
 
 def standing_of(given: Given, dossier: Dossier) -> Standing:
     """Where a consent stands under a verified agreement."""
-    return standing(given, dossier.machine.parties, dossier.quorum)
+    machine = dossier.machine
+    parties = {did: machine.histories[did] for did in machine.parties}
+    return standing(given, parties, dossier.quorum)
 
 
-def quorum_of(parties: dict[bytes, Participant]) -> int:
+def quorum_of(parties: dict[bytes, History]) -> int:
     """How many receipts make a withdrawal binding."""
     return decision.quorum(len(parties))
 
@@ -154,6 +168,11 @@ def is_with(given: Given, found: Elected, told: bool) -> bool:
     if given.stop is not None or given.share is None or given.share.receipt is None:
         return False
     return told_of(given) == told and found.appointment.enclave in wrapped_to(given.share)
+
+
+def is_longer(given: Given, dossier: Dossier) -> bool:
+    """Whether a consent given now would cover runs that this one does not."""
+    return next_window(dossier)[1] > token.open_(given.consent, "consent", Consent).body.last
 
 
 def newest_share(part: Participation) -> bytes | None:
@@ -185,18 +204,18 @@ def with_share(given: tuple[Given, ...], ordinal: int, share: SentShare) -> tupl
 
 def all_stopped(part: Participation) -> Participation:
     """The participation with a signed withdrawal of every consent."""
-    own = secrets_of(part)
+    own, right = secrets_of(part), part.right or b""
 
     def stopped(one: Given) -> Given:
         if one.stop is not None:
             return one
-        return replace(one, stop=envelope.make_stop(part.agreement, one.consent, own))
+        return replace(one, stop=envelope.make_stop(part.agreement, one.consent, own, right))
 
     return replace(part, given=tuple(map(stopped, part.given)))
 
 
 def with_receipts(
-    given: Given, receipts: Iterable[bytes], parties: Mapping[bytes, Participant]
+    given: Given, receipts: Iterable[bytes], parties: Mapping[bytes, History]
 ) -> Given:
     """A consent with those receipts of its withdrawal that verify and say something new."""
     if given.stop is None:

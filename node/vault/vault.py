@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from node.store import StoreError, StoreMissing, disk_faults, keystore, write_durably
 from node.store.blobs import Blobs
+from node.vault import endings
 from node.vault.contents import Contents, Enrolment, Keys, Line, Participation, Row
 from protocol import limits, shape
 from protocol.errors import ProtocolError
@@ -105,6 +106,14 @@ class Vault:
     def note(self, event: str, agreement: bytes | None, detail: str) -> None:
         """Add a line to the diary."""
         self.save(self._with_line(self.contents, event, agreement, detail))
+
+    def announce(self, now: int) -> None:
+        """Write what ends soon into the diary, each step once."""
+        changed, new = endings.announced(self.contents, now)
+        for one in new:
+            changed = self._with_line(changed, "ends", one.agreement, f"{one.words}; {one.command}")
+        if new:
+            self.save(changed)
 
     def add_row(self, dataset: str, file: str, data: bytes) -> Row:
         """Keep the person's own data for a dataset, in place of earlier ones."""

@@ -1,11 +1,13 @@
 """What a vault shows, as plain JSON values: for the command line and for programs alike."""
 
 import json
+import time
 from dataclasses import fields
 from typing import Any
 
 from node import people_wire as pw
 from node.store.blobs import Blobs
+from node.vault import endings
 from node.vault.checks import Check, Dossier
 from node.vault.contents import Contents, Given, Participation, Result, Use
 from node.vault.light import Shown
@@ -129,12 +131,16 @@ def result(one: Result, blobs: Blobs) -> Json:
 
 
 def contents(found: Contents) -> Json:
-    """A vault in short: no key, no data."""
+    """A vault in short: no key, no data; with what ends soon."""
     return {
         "vault": found.name,
         "enrolled": found.enrolment is not None,
         "data": [{"dataset": row.dataset, "file": row.file, "at": row.at} for row in found.rows],
         "agreements": [part.agreement.hex() for part in found.participations],
+        "ends": [
+            {"what": one.words, "until": one.until, "renew": one.command}
+            for one in endings.near(found, int(time.time()))
+        ],
     }
 
 

@@ -54,15 +54,21 @@ class EvidenceBundle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """What a technology's verifier found in evidence whose signature it accepts.
+    """What a technology's examination read in evidence; to be believed only without faults.
 
-    `issued` is the time that the evidence itself states, if its technology has one (unix seconds);
-    `facts` are for people.
+    `report_data` is what the evidence is bound to; `registers` what was measured, by name;
+    `platform` the one machine, where the technology tells; `tcb` security versions by name, for
+    floors and advisories; `issued` the time that the evidence itself states and `valid_until` the
+    earliest end of all certificates, CRLs and collateral used (unix seconds); `facts` are for
+    people.
     """
 
     report_data: bytes
-    measurement: bytes
-    issued: int | None = None
+    registers: Mapping[str, bytes]
+    platform: str | None
+    tcb: Mapping[str, int]
+    issued: int | None
+    valid_until: int | None
     facts: Mapping[str, str]
 
 
@@ -71,6 +77,11 @@ def enclave_id(enclave: EnclaveKeys) -> bytes:
     return keys.digest("enclave", enclave.signing, enclave.sealing)
 
 
+def binding_preimage(binding: Binding) -> bytes:
+    """What evidence is bound to, before hashing: a domain tag and the binding."""
+    return b"village/attestation/v1\x00" + shape.encode(binding)
+
+
 def binding_hash(binding: Binding) -> bytes:
-    """The 64 bytes of report data: SHA-512 over a domain tag and the binding."""
-    return hashlib.sha512(b"village/attestation/v1\x00" + shape.encode(binding)).digest()
+    """The 64 bytes of report data: SHA-512 of the preimage. A TPM takes its SHA-256 instead."""
+    return hashlib.sha512(binding_preimage(binding)).digest()

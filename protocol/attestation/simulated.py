@@ -7,14 +7,16 @@ other. An agreement must name it, and then can name no hardware.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from protocol import token
 from protocol.attestation.evidence import Claims
-from protocol.errors import Refused
+from protocol.attestation.findings import Findings
+from protocol.errors import ProtocolError
+from protocol.kinds.attestation import SimulatedTerms
 from protocol.shape import Hash, Length
 
-TECHNOLOGY = "simulated"
+TECHNOLOGY: Final = "simulated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +34,27 @@ def produce(seed: bytes, report_data: bytes, measurement: bytes) -> bytes:
     return token.sign(seed, "simulated-evidence", report)
 
 
-def verify(evidence: bytes, endorsements: Mapping[str, bytes], now: int) -> Claims:
-    """The claims of simulated evidence. Raises Refused (codec.*, record.*, evidence.signature)."""
-    if endorsements:
-        raise Refused("evidence.signature", "simulated evidence has no endorsements")
-    report = token.open_(evidence, "simulated-evidence", SimulatedReport).body
+def examine(
+    evidence: bytes,
+    endorsements: Mapping[str, bytes],
+    terms: SimulatedTerms | None,
+    now: int,
+    found: Findings,
+) -> Claims | None:
+    """The claims of simulated evidence; None if it cannot be read. Faults go into `found`."""
+    found.check(not endorsements, "evidence.malformed", "simulated evidence has no endorsements")
+    try:
+        report = token.open_(evidence, "simulated-evidence", SimulatedReport).body
+    except ProtocolError as error:
+        forged = error.code == "record.signature"
+        found.add("evidence.signature" if forged else "evidence.malformed", str(error))
+        return None
     return Claims(
         report_data=report.report_data,
-        measurement=report.measurement,
-        facts={"label": report.label, "measurement": report.measurement.hex()},
+        registers={"software": report.measurement},
+        platform=None,
+        tcb={},
+        issued=None,
+        valid_until=None,
+        facts={"label": report.label},
     )

@@ -2,25 +2,55 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from protocol import kinds
-from protocol.attestation import policy
-from protocol.attestation.appraise import VERIFIERS, Appraisal, appraise
+from protocol.attestation import policy as policies
+from protocol.attestation.appraise import EXAMINERS, Appraisal, appraise
 from protocol.attestation.evidence import Binding, enclave_id
-from protocol.attestation.simulated import TECHNOLOGY as SIMULATED
 from protocol.audit.feeds import Topic
 from protocol.audit.findings import Check, Entry, Ledger
 from protocol.decision import Ballot
+from protocol.kinds.advisory import Advisory
+from protocol.kinds.attestation import Attestation
 from protocol.kinds.host import Candidacy, Verdict
 from protocol.machines.agreement import Collaboration
 from protocol.machines.election import Elected
+from protocol.machines.space import Space
 from protocol.record import Record
 
 
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """By what verdicts were given: each policy that held once, by digest, and all advisories."""
+
+    policies: Mapping[bytes, Attestation]
+    advisories: tuple[Advisory, ...]
+
+
+def yardstick(machine: Collaboration, space: Space | None) -> Yardstick:
+    """The agreement's own policy, as strict as the floors of each epoch of the space.
+
+    Without the space in the file nobody can say which floors held.
+    """
+    own = machine.document.attestation
+    floors = [None] if space is None else [one.terms.attestation for one in space.chain.epochs]
+    merged = [policies.merge(own, one) for one in floors]
+    given = () if space is None else tuple(space.advisories.given.values())
+    return Yardstick(
+        {policies.digest(one): one for one in merged}, tuple(one.advisory for one in given)
+    )
+
+
 def check_verdicts(
-    found: Topic, machine: Collaboration, evidence: Iterable[bytes], ledger: Ledger
+    found: Topic,
+    machine: Collaboration,
+    space: Space | None,
+    evidence: Iterable[bytes],
+    ledger: Ledger,
 ) -> None:
     """Appraise again, from its evidence, what each verdict judged."""
+    by = yardstick(machine, space)
     blobs = {hashlib.sha256(raw).digest(): raw for raw in evidence}
     nonces: dict[tuple[bytes, bytes], Entry] = {}
     shown = 0
@@ -35,11 +65,11 @@ def check_verdicts(
             sentence = f"record {entry.number} judges a candidacy that is not in the file"
             ledger.find(Check.VERDICTS, "audit.incomplete", sentence, entry)
             continue
-        _check_policy(entry, verdict, machine, ledger)
+        _check_policy(entry, verdict, by, space, ledger)
         raw = blobs.get(verdict.evidence) if verdict.evidence else None
-        if raw is not None:
+        if raw is not None and verdict.policy in by.policies:
             shown += 1
-            _appraise_again(raw, entry, verdict, candidate, machine, ledger)
+            _appraise_again(raw, entry, verdict, candidate, machine, by, ledger)
         elif verdict.eligible:
             ledger.limit(
                 "Of some verdicts the evidence is not in the file: they are a voter's word."
@@ -69,10 +99,9 @@ def check_elections(found: Topic, machine: Collaboration, ledger: Ledger) -> Non
             ledger.find(Check.ELECTIONS, "audit.incomplete", sentence)
         else:
             ledger.limit(f"Term {term} elected nobody: no quorum of votes is in the file.")
-    if any(value.technology == SIMULATED for value in machine.document.attestation.accept):
-        ledger.limit(
-            "SIMULATED, NOT CONFIDENTIAL: the evidence shows the protocol, and protects no data."
-        )
+    label = policies.exposed(policies.named(machine.document.attestation))
+    if label:
+        ledger.limit(f"{label}: the evidence shows the protocol, and protects no data.")
 
 
 def check_terms(found: Topic, ledger: Ledger) -> None:
@@ -93,9 +122,15 @@ def report_conflicts(
         ledger.find(check, "decision.exclusive", sentence, entries[second.id])
 
 
-def _check_policy(entry: Entry, verdict: Verdict, machine: Collaboration, ledger: Ledger) -> None:
-    if verdict.policy != policy.digest(machine.document.attestation):
-        sentence = f"record {entry.number} applies another policy than the agreement's"
+def _check_policy(
+    entry: Entry, verdict: Verdict, by: Yardstick, space: Space | None, ledger: Ledger
+) -> None:
+    if verdict.policy not in by.policies and space is None:
+        ledger.limit(
+            "The space is not in the file: which floors verdicts had to keep is not shown."
+        )
+    elif verdict.policy not in by.policies:
+        sentence = f"record {entry.number} applies another policy than agreement and space"
         ledger.find(Check.VERDICTS, "evidence.policy", sentence, entry)
     if verdict.eligible and verdict.reasons:
         sentence = f"record {entry.number} says eligible, and gives reasons why not"
@@ -108,10 +143,11 @@ def _appraise_again(
     verdict: Verdict,
     candidate: tuple[Record, Candidacy],
     machine: Collaboration,
+    by: Yardstick,
     ledger: Ledger,
 ) -> None:
     offered, candidacy = candidate
-    if candidacy.technology not in VERIFIERS:
+    if candidacy.technology not in EXAMINERS:
         ledger.limit(f"This version cannot appraise evidence of {candidacy.technology!r} again.")
         return
     expected = Binding(
@@ -124,7 +160,16 @@ def _appraise_again(
         nonce=verdict.nonce,
         software=candidacy.software,
     )
-    again = appraise(raw, machine.document.attestation, expected, verdict.at)
+    # An advisory may have come after an honest yes, never before it is named as a reason.
+    named = "evidence.withdrawn" in verdict.reasons
+    again = appraise(
+        raw,
+        by.policies[verdict.policy],
+        expected,
+        verdict.at,
+        advisories=by.advisories if named else (),
+        activated=verdict.activated is True,  # a voter's word: it cannot be shown again
+    )
     if _disagrees(verdict, again):
         said = "eligible" if verdict.eligible else ", ".join(verdict.reasons)
         found = ", ".join(again.reasons) or "no fault"
@@ -137,7 +182,8 @@ def _disagrees(verdict: Verdict, again: Appraisal) -> bool:
     claim about the evidence alone.
     """
     if verdict.eligible:
-        return not again.accepted
+        same = (verdict.measured, again.accepted) == (again.measured, True)
+        return not same or verdict.until > again.valid_until
     about_evidence = [code for code in verdict.reasons if code.startswith("evidence.")]
     return bool(about_evidence) and not set(about_evidence) & set(again.reasons)
 

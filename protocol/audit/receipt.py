@@ -14,20 +14,23 @@ demo (six parties, two consents and a withdrawal) 9.0 to 9.7 kB for one run, 22.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from protocol import decision, limits, merkle, record, shape, token
 from protocol.audit import bundle
 from protocol.audit.findings import Check, Ledger, Report
 from protocol.errors import ProtocolError, Refused
+from protocol.identity import open_identity
 from protocol.kinds import read
 from protocol.kinds.agreement import Agreement
 from protocol.kinds.consent import Consent, Stop
 from protocol.kinds.run import Raw, Run, RunCertificate
+from protocol.kinds.space import RawRecord
 from protocol.machines.election import voting_rule
 from protocol.machines.runs import slot
 from protocol.merkle import Absence, Inclusion
+from protocol.record import Record
 from protocol.shape import Document, Max
 from protocol.token import Token
 from protocol.topic import party_keys
@@ -58,12 +61,15 @@ class ReceiptRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """The file `receipt-NN.village`. `stops` are the person's own withdrawals (raw tokens)."""
+    """The file `receipt-NN.village`. `stops` are the person's own withdrawals (raw tokens);
+    `identities` are those of parties who voted by a newer key than the agreement names.
+    """
 
     type: Literal["receipt"] = "receipt"
     agreement: Document
     consents: tuple[Annotated[bytes, Max(CONSENT)], ...]
     stops: tuple[Raw, ...]
+    identities: tuple[RawRecord, ...]
     runs: tuple[ReceiptRun, ...]
 
 
@@ -83,27 +89,30 @@ def build(
     runs: Iterable[tuple[bytes, bytes]],
     consents: Iterable[bytes],
     stops: Iterable[bytes] = (),
+    identities: Iterable[bytes] = (),
 ) -> bytes:
     """The receipt for the holder of `consents` (raw tokens).
 
     `document` are the exact bytes of the agreement document, `runs` pairs of a run certificate
-    (raw) and the leaves of its run. Raises Refused if the material does not fit together, as
-    `verify` would say.
+    (raw) and the leaves of its run. Of the `identities` (raw) those are kept whose key voted.
+    Raises Refused if the material does not fit together, as `verify` would say.
     """
     tokens = sorted(
         (token.open_(raw, "consent", Consent) for raw in consents), key=lambda one: one.body.ordinal
     )
     agreement = shape.decode(Agreement, document, limits.DOCUMENT)
-    needed = voting_rule(party_keys(agreement)).needed
+    rule = voting_rule(party_keys(agreement))
     receipt = Receipt(
         agreement=document,
         consents=tuple(one.raw for one in tokens),
         stops=tuple(stops),
-        runs=tuple(
-            _receipt_run(certificate, leaves, tokens, needed) for certificate, leaves in runs
-        ),
+        identities=(),
+        runs=tuple(_receipt_run(certificate, leaves, tokens, rule) for certificate, leaves in runs),
     )
-    data = shape.encode(receipt)
+    signers = {record.parse(raw).key for one in receipt.runs for raw in one.certificate.votes}
+    signers -= {key for named in rule.voters.values() for key in named}
+    needed_too = [raw for raw in identities if open_identity(raw).vote_key in signers]
+    data = shape.encode(replace(receipt, identities=tuple(needed_too)))
     fault = next(iter(verify(data).findings), None)
     if fault is not None:
         raise Refused(fault.code, fault.sentence)
@@ -136,7 +145,7 @@ def verify(data: bytes) -> Report:
 
 
 def _receipt_run(
-    certificate: bytes, leaves: bytes, consents: list[Token[Consent]], needed: int
+    certificate: bytes, leaves: bytes, consents: list[Token[Consent]], rule: decision.Rule
 ) -> ReceiptRun:
     whole = shape.decode(RunCertificate, certificate, limits.FRAME)
     run = read(Run, record.parse(whole.run))
@@ -147,8 +156,14 @@ def _receipt_run(
         proofs.append(
             Proof(inclusion=found) if isinstance(found, Inclusion) else Proof(absence=found)
         )
-    enough = RunCertificate(run=whole.run, votes=whole.votes[:needed])
+    # Votes by the keys that the agreement names come first: they need no identity beside them.
+    votes = sorted(whole.votes, key=lambda raw: _is_newer(record.parse(raw), rule))
+    enough = RunCertificate(run=whole.run, votes=tuple(votes[: rule.needed]))
     return ReceiptRun(certificate=enough, proofs=tuple(proofs))
+
+
+def _is_newer(vote: Record, rule: decision.Rule) -> bool:
+    return vote.key not in rule.voters.get(vote.author, ())
 
 
 def _person(receipt: Receipt, ledger: Ledger) -> _Person:
@@ -167,13 +182,24 @@ def _person(receipt: Receipt, ledger: Ledger) -> _Person:
     ordinals = [one.body.ordinal for one in consents]
     if ordinals != sorted(set(ordinals)):
         raise Refused("consent.scope", "the consents are not in order, each once")
-    rule = voting_rule(party_keys(document))
+    rule = voting_rule(_voters(document, receipt.identities))
     ledger.prove(f"Agreement {document.name!r} of {len(document.parties)} parties.")
     ledger.limit(
         "That the voting keys in the agreement are the parties' own: each party knows it by its "
         f"id, {agreement.hex()}."
     )
     return _Person(agreement, document, rule, consents, stops)
+
+
+def _voters(document: Agreement, identities: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
+    """The voting keys in the agreement, and those that the parties' own roots delegated since."""
+    voters = party_keys(document)
+    for raw in identities:
+        shown = open_identity(raw)
+        if shown.did not in voters:
+            raise Refused("agreement.party", "an identity of a stranger")
+        voters[shown.did] |= {shown.vote_key}
+    return voters
 
 
 def _check_run(one: ReceiptRun, person: _Person, ledger: Ledger) -> str:

@@ -2,17 +2,16 @@
 15 and 17 to 18). What happened inside the enclave rests on the enclave and on who verified it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from protocol import decision, kinds, limits, token
+from protocol import decision, kinds, limits
 from protocol.audit.feeds import Topic, readable
 from protocol.audit.findings import Check, Entry, Ledger
 from protocol.audit.hosts import report_conflicts
 from protocol.errors import ProtocolError
 from protocol.kinds.common import Vote
-from protocol.kinds.consent import Stop
 from protocol.kinds.run import Order, Run, Statement, Summons
 from protocol.machines.agreement import Collaboration
 from protocol.machines.runs import parse_slot
@@ -95,20 +94,6 @@ def check_runs(history: History, ledger: Ledger) -> int:
     _check_promises(history, ledger)
     _check_votes(history, ledger)
     return _check_numbers(history, ledger)
-
-
-def opened_stops(
-    statement: Statement, agreement: bytes
-) -> Iterator[tuple[bytes | None, ProtocolError | None]]:
-    """The id of each stop token in a statement, or why it is none of this agreement."""
-    for raw in statement.stops:
-        try:
-            stop = token.open_(raw, "stop", Stop)
-        except ProtocolError as error:
-            yield None, error
-            continue
-        if stop.body.agreement == agreement:
-            yield stop.id, None
 
 
 def _check_appointed(one: Decided, history: History, ledger: Ledger) -> None:

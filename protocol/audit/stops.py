@@ -2,9 +2,8 @@
 
 from protocol import kinds
 from protocol.audit.findings import Check, Entry, Ledger
-from protocol.audit.runs import Decided, History, opened_stops
+from protocol.audit.runs import Decided, History
 from protocol.kinds.common import Vote
-from protocol.kinds.run import Statement
 
 
 def check_stops(history: History, ledger: Ledger) -> None:
@@ -14,7 +13,8 @@ def check_stops(history: History, ledger: Ledger) -> None:
     known: dict[bytes, set[bytes]] = {}
     for one in history.decided:
         for entry, statement in history.cited(one.run):
-            for stop in _stops(entry, statement, history, ledger):
+            ledger.look(Check.STOPS)
+            for stop in statement.stops:
                 if stop not in one.run.stops:
                     sentence = f"{one.name} ignores the stop that record {entry.number} shows"
                     ledger.find(Check.STOPS, "run.hidden-stop", sentence, one.entry)
@@ -28,18 +28,6 @@ def check_stops(history: History, ledger: Ledger) -> None:
     honoured = len({stop for one in history.decided for stop in one.run.stops})
     if honoured:
         ledger.prove(f"Withdrawals that the run records honour: {honoured}.")
-
-
-def _stops(entry: Entry, statement: Statement, history: History, ledger: Ledger) -> list[bytes]:
-    found = []
-    for stop, error in opened_stops(statement, history.machine.id):
-        ledger.look(Check.STOPS)
-        if stop is not None:
-            found.append(stop)
-        elif error is not None:
-            sentence = f"record {entry.number} shows a stop that does not verify: {error}"
-            ledger.find(Check.STOPS, error.code, sentence, entry)
-    return found
 
 
 def _check_suspended(one: Decided, history: History, ledger: Ledger) -> None:
@@ -82,8 +70,9 @@ def _check_memory(
 ) -> None:
     """A statement shows every stop of its author's earlier ones, and the author's suspension."""
     statement, who = history.statements[entry.record.id][1], ledger.name(entry.record.author)
-    shown = {stop for stop, _ in opened_stops(statement, history.machine.id) if stop is not None}
-    for stop in sorted(held.keys() - shown):
+    shown = set(statement.stops)
+    # Who holds more than it can state says that the agreement is suspended, and nothing runs.
+    for stop in sorted(held.keys() - shown) if not statement.suspended else ():
         sentence = f"record {entry.number}: {who} hides the stop of its record {held[stop].number}"
         ledger.find(Check.STOPS, "run.hidden-stop", sentence, entry)
     if suspension is not None and not statement.suspended:

@@ -98,7 +98,7 @@ def _agreements(
         _check_reviews(machine, spaces.get(document.space), ledger)
         history = History(one, machine)
         histories.append(history)
-        hosts.check_verdicts(one, machine, material.evidence, ledger)
+        hosts.check_verdicts(one, machine, spaces.get(document.space), material.evidence, ledger)
         hosts.check_elections(one, machine, ledger)
         hosts.check_terms(one, ledger)
         complete.append((document.name, runs.check_runs(history, ledger)))

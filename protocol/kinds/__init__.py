@@ -5,7 +5,7 @@ from typing import Any, Final, TypeVar
 
 from protocol import shape
 from protocol.errors import Misuse, Refused
-from protocol.kinds import agreement, common, host, identity, run, share, space
+from protocol.kinds import advisory, agreement, common, host, identity, run, share, space
 from protocol.record import Record
 
 T = TypeVar("T")
@@ -25,16 +25,25 @@ def _kind(document: type[Any], *topics: str) -> Kind:
 
 KINDS: Final[dict[str, Kind]] = {
     "identity": _kind(identity.Identity, "identity"),
+    "keys": _kind(identity.Keys, "space", "negotiation", "agreement"),
     "vote": _kind(common.Vote, "space", "negotiation", "agreement"),
     "refusal": _kind(common.Refusal, "negotiation", "agreement"),
     "credential": _kind(identity.Credential, "space"),
     "credential-revocation": _kind(identity.CredentialRevocation, "space"),
     "invite": _kind(space.Invite, "space"),
     "join": _kind(space.Join, "space"),
+    "decline": _kind(space.Decline, "space"),
+    "invite-revocation": _kind(space.InviteRevocation, "space"),
+    "leave": _kind(space.Leave, "space"),
+    "change": _kind(space.Change, "space"),
+    "recovery": _kind(space.Recovery, "space"),
+    "veto": _kind(space.Veto, "space"),
     "algorithm": _kind(space.Artifact, "space"),
     "contract": _kind(space.Artifact, "space"),
     "review": _kind(space.Review, "space"),
     "commitment": _kind(space.Commitment, "space"),
+    "advisory": _kind(advisory.Advisory, "space"),
+    "advisory-withdrawal": _kind(advisory.AdvisoryWithdrawal, "space"),
     "proposal": _kind(agreement.Proposal, "negotiation"),
     "rejection": _kind(agreement.Rejection, "negotiation"),
     "suspension": _kind(agreement.Suspension, "agreement"),
@@ -52,6 +61,16 @@ KINDS: Final[dict[str, Kind]] = {
     "run": _kind(run.Run, "agreement"),
 }
 """Every kind of record. A stranger's reader needs nothing but this list and records.cddl."""
+
+MEMBERS_ONLY: Final = frozenset(
+    {"algorithm", "contract", "review", "commitment", "credential", "credential-revocation"}
+)
+"""What a space shows to its members. A guest gets these records without their bodies: it can follow
+the feeds, and learns nothing of what they say before it is admitted."""
+
+JOURNAL_ONLY: Final = frozenset({"commitment", "refusal"})
+"""Kinds that no machine keeps: they are checked, kept and spread, and a start need not read them.
+"""
 
 
 def read(document: type[T], record: Record) -> T:

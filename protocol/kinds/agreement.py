@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from protocol import limits
 from protocol.kinds.algorithm import Parameter
+from protocol.kinds.attestation import Attestation
 from protocol.kinds.identity import Role
 from protocol.kinds.space import RawRecord
 from protocol.shape import Count, Document, Hash, Key, Max, Name, Range, Text, Time
@@ -139,22 +140,6 @@ class Runs:
     by: tuple[Key, ...]
     at_most: Count
     attempts: Count
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceValue:
-    """An acceptable environment: technology and the measurement of its software."""
-
-    technology: Name
-    measurement: Hash
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attestation:
-    """Appraisal policy for evidence (RFC 9334): closed, deny by default. `max_age` in seconds."""
-
-    accept: tuple[ReferenceValue, ...]
-    max_age: Count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,15 +73,27 @@ class PersonShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StopRight:
+    """A key is admitted to an agreement, and may stop there (token `stop-right`, by the registrar's
+    record key). It says nothing of the person: the admission itself goes to enclaves alone.
+    """
+
+    agreement: Hash
+    key: Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
     """A stop (token `stop`): by a person's key the withdrawal of consent `consent` (token id).
 
-    It ends that consent for ever. Organizations stop by a `suspension` record instead.
+    It ends that consent for ever. `right` is the raw `stop-right` token of the key, so that nobody
+    keeps the stops of strangers. Organizations stop by a `suspension` record instead.
     """
 
     agreement: Hash
     what: Literal["withdrawal"]
     consent: Hash
+    right: Annotated[bytes, Max(512)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from protocol import limits
+from protocol.kinds.advisory import Measured
 from protocol.kinds.identity import SealingKey
 from protocol.shape import Count, Hash, Key, Max, Name, Text, Time
 
@@ -41,7 +42,9 @@ class Verdict:
     """One voter's appraisal of one candidate in one term (kind `verdict`), by its own nonce.
 
     `reasons` are all codes found, empty if eligible; `evidence` is the digest of the bundle it saw
-    (a blob), `policy` of the attestation policy applied.
+    (a blob), `policy` of the attestation policy applied: the agreement's, as strict as the space's
+    floors. `measured` is what genuine evidence said, `activated` whether a TPM opened the voter's
+    credential. Who is eligible is so until `until`; then the voter asks again.
     """
 
     candidacy: Hash
@@ -52,7 +55,10 @@ class Verdict:
     nonce: Hash
     evidence: Hash | None = None
     policy: Hash
+    measured: Measured | None = None
+    activated: bool | None = None
     at: Time
+    until: Time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

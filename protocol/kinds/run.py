@@ -33,18 +33,22 @@ class Summons:
 class Statement:
     """A party's answer and promise (kind `statement`).
 
-    `stops` are raw `stop` tokens that it holds; `suspended` whether a suspension is in force in its
-    view; `attempts` how many terms it saw start this number; `accepted` the raw run record of an
-    earlier term it voted for in this number. Its signer never again answers a lower term.
+    `stops` are the ids of the `stop` tokens that it holds; `suspended` whether a suspension is in
+    force in its view; `attempts` how many terms it saw start this number; `accepted` the raw run
+    record of an earlier term it voted for in this number; `identities` the ids of the newest
+    identity records that it knows of participants who renewed theirs since the agreement, so that
+    no host can hide from its enclave that a key was taken back. Its signer never again answers a
+    lower term.
     """
 
     number: Count
     term: Count
     nonce: Hash
-    stops: tuple[Raw, ...]
+    stops: tuple[Hash, ...]
     suspended: bool
     attempts: Count
     accepted: Raw | None = None
+    identities: tuple[Hash, ...] = ()
     at: Time
 
 

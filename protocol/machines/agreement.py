@@ -1,16 +1,17 @@
 """One agreement in force: who may write into its topic, its election, its shares, its runs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from protocol import kinds, topic
+from protocol import identity, kinds, topic
 from protocol.decision import check_vote
 from protocol.effects import Appoint, Effect, Publish, Rewrap
 from protocol.errors import Refused
 from protocol.events import Appraised, Event, HeartbeatHeard, Received, StopHeard, Ticked
-from protocol.identity import Participant
+from protocol.identity import History, Participant, open_keys
 from protocol.kinds.agreement import Agreement
 from protocol.kinds.common import Refusal
-from protocol.kinds.host import Verdict
+from protocol.kinds.host import Lapse, Verdict
 from protocol.kinds.run import Order, Run, Started, Summons
 from protocol.kinds.share import Receipt, Share, ShareHeader
 from protocol.kinds.share import Rewrap as RewrapDocument
@@ -22,18 +23,26 @@ from protocol.shape import decode
 from protocol.topic import Opening
 
 PARTY_KINDS = frozenset({"vote", "verdict", "lapse", "share", "rewrap", "order", "statement"}) | {
-    "suspension", "resumption", "refusal",
+    "suspension", "resumption", "refusal", "keys",
 }  # fmt: skip
-HOST_KINDS = frozenset({"candidacy", "refusal"})
+HOST_KINDS = frozenset({"candidacy", "refusal", "keys"})
+OTHER_KEY_KINDS = frozenset({"share", "order", "refusal", "keys"})
+"""What a record key of a participant may publish here that does not vote: of two words by one
+author in a decision nobody could say which was the last."""
 ENCLAVE_KINDS = frozenset({"receipt", "summons", "started", "run"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Self:
-    """Who looks at the agreement: did, id of the own identity record. Hosts and parties alike."""
+    """Who looks at the agreement: did, id of the own identity record. Hosts and parties alike.
+
+    `from_term` is the first term in which it votes and states, above 0 where it may have forgotten
+    what it said before (restored from a backup, recovered by guardians); None while that is open.
+    """
 
     did: bytes
     identity: bytes
+    from_term: int | None = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +61,7 @@ class Collaboration:
 
     opening: Opening
     me: Self
+    histories: dict[bytes, History] = field(init=False)
     parties: dict[bytes, Participant] = field(init=False)
     candidates: dict[bytes, Participant] = field(init=False)
     election: Election = field(init=False)
@@ -60,6 +70,7 @@ class Collaboration:
     receipts: dict[bytes, Receipt] = field(default_factory=dict)
     rewraps: dict[bytes, list[Record]] = field(default_factory=dict)
     refusals: list[tuple[Record, Refusal]] = field(default_factory=list)
+    _voters: dict[bytes, frozenset[bytes]] = field(default_factory=dict, init=False)
     _receipted: dict[bytes, tuple[int, bytes]] = field(default_factory=dict, init=False)
     _wrapped: dict[bytes, set[bytes]] = field(default_factory=dict, init=False)
 
@@ -68,7 +79,9 @@ class Collaboration:
         document, known = self.document, self.opening.participants
         self.parties = {party.did: known[party.did] for party in document.parties}
         self.candidates = {host.did: known[host.did] for host in document.hosts.candidates}
-        rule = voting_rule(topic.party_keys(document))
+        self.histories = {did: History.of(one) for did, one in known.items()}
+        self._voters = topic.party_keys(document)
+        rule = voting_rule(self._voters)
         self.election = Election(self.id, document, rule)
         self.runs = Runs(document, self.election, rule)
 
@@ -88,6 +101,10 @@ class Collaboration:
         """Who sees every record of this topic: parties and candidate hosts."""
         return {**self.candidates, **self.parties}
 
+    def ends(self, id_at: Callable[[bytes, int], bytes | None]) -> dict[bytes, int]:
+        """Key -> first void place of its feed, by the identities that are known here."""
+        return identity.ends(self.id, self.histories, id_at)
+
     def ended(self, now: int) -> bool:
         """Whether the agreed duration is over."""
         return now >= self.document.start + self.document.purpose.duration
@@ -102,7 +119,7 @@ class Collaboration:
         for record, share, header in self.shares.values():
             place = (header.dataset, header.owner)
             known = newest.get(place)
-            if known is None or record.seq > known.record.seq:
+            if known is None or record.said > known.record.said:
                 receipt = self.receipts.get(record.id)
                 newest[place] = KeptShare(
                     record=record, share=share, header=header, receipt=receipt
@@ -116,15 +133,25 @@ class Collaboration:
         if record.author == record.key:
             self._authorise_enclave(record)
             return
-        party, host = self.parties.get(record.author), self.candidates.get(record.author)
-        participant = party or host
-        # One key only: of two feeds by one author nobody could say which word was the last.
-        if participant is None or record.key != participant.vote_key:
+        history = self.histories.get(record.author)
+        if history is None:
             raise Refused("record.author")
-        allowed = (PARTY_KINDS if party else frozenset()) | (HOST_KINDS if host else frozenset())
-        if record.kind not in allowed:
-            raise Refused("record.policy", f"{participant.name} may not publish {record.kind}")
+        if record.kind == "keys":
+            history.check_keys(record)
+            return
+        history.may_sign(record)
+        if record.kind not in self.allowed(record.author, record.key):
+            name = history.participant.name
+            raise Refused("record.policy", f"{name} may not publish {record.kind} by this key")
         self._authorise_content(record)
+
+    def allowed(self, author: bytes, key: bytes) -> frozenset[str]:
+        """The kinds that a participant may publish here by one of its record keys."""
+        as_party = PARTY_KINDS if author in self.parties else frozenset()
+        kinds_ = as_party | (HOST_KINDS if author in self.candidates else frozenset())
+        history = self.histories.get(author)
+        votes = history is not None and key in history.voting_keys
+        return kinds_ if votes else kinds_ & OTHER_KEY_KINDS
 
     def _authorise_content(self, record: Record) -> None:
         match record.kind:
@@ -208,10 +235,8 @@ class Collaboration:
         """Publish an own verdict, unless it says again what was said: idle nodes write nothing."""
         place = (verdict.term, verdict.candidacy)
         said = self.election.verdicts.get(place, {}).get(self.me.did)
-        if said is not None and (said.eligible, said.reasons) == (
-            verdict.eligible,
-            verdict.reasons,
-        ):
+        same = said is not None and _says(said) == _says(verdict)
+        if said is not None and same and (not verdict.eligible or said.until > verdict.at):
             return []
         return [Publish("verdict", verdict)]
 
@@ -220,12 +245,25 @@ class Collaboration:
         if self.ended(wall):
             return []
         me = self.me
-        owed = self.election.duties(me.did, me.identity, now)
+        if me.from_term is None or self.election.term < me.from_term:
+            return [*self._give_way(), *self._host_duties(now)]
+        owed = self.election.duties(me.did, me.identity, now, wall)
         owed += self.runs.party_duties(me.did, me.identity, wall)
-        owed += self._owner_duties()
+        owed += self._owner_duties(wall)
         return owed + self._host_duties(now)
 
-    def _owner_duties(self) -> list[Effect]:
+    def _give_way(self) -> list[Effect]:
+        """Let a term end in which it must not speak: where every party is needed, nothing else
+        would go on. A lapse contradicts nothing that was said before.
+        """
+        term = self.election.term
+        if self.me.from_term is None or self.me.did not in self.parties:
+            return []
+        if self.me.did in self.election.lapses.get(term, ()):
+            return []
+        return [Publish("lapse", Lapse(term=term, reason="keys were lost: from the next term on"))]
+
+    def _owner_duties(self, wall: int) -> list[Effect]:
         """Wrap own shares to an elected enclave that had no wrap when they were sealed."""
         elected = self.election.elected()
         if elected is None or self.me.did not in self.parties:
@@ -233,6 +271,8 @@ class Collaboration:
         verdict = self.election.verdicts.get((elected.term, elected.appointment.candidacy), {})
         mine = verdict.get(self.me.did)
         if mine is None or not mine.eligible:
+            return []
+        if self.election.doubt(self.me.did, elected.appointment.candidacy, wall) is not None:
             return []
         enclave = elected.appointment.enclave
         return [
@@ -277,10 +317,26 @@ class Collaboration:
                 rewrap = kinds.read(RewrapDocument, record)
                 self.rewraps.setdefault(rewrap.share, []).append(record)
                 self._wrapped[rewrap.share] |= {wrap.enclave for wrap in rewrap.wraps}
+            case "keys":
+                self.introduce(open_keys(record))
             case "refusal":
                 self.refusals.append((record, kinds.read(Refusal, record)))
             case _:
                 self.runs.take(record)
+
+    def introduce(self, known: Participant) -> None:
+        """Take an identity of a party or candidate; it counts for what is here already, too."""
+        did = known.did
+        history = self.histories[did]
+        history.learn(known)
+        newest = history.participant
+        for table in (self.parties, self.candidates):
+            if did in table:
+                table[did] = newest
+        if did in self._voters:
+            self._voters[did] = history.voting_keys
+        if newest.id != self.opening.participants[did].id:
+            self.runs.renewed[did] = newest.id
 
     def _take_receipt(self, record: Record) -> None:
         """Keep the last word on a share; the enclaves of several terms speak in several feeds."""
@@ -289,3 +345,7 @@ class Collaboration:
         if said > self._receipted.get(receipt.share, (0, b"")):
             self._receipted[receipt.share] = said
             self.receipts[receipt.share] = receipt
+
+
+def _says(verdict: Verdict) -> tuple[bool, tuple[str, ...], bytes]:
+    return verdict.eligible, verdict.reasons, verdict.policy

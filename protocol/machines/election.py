@@ -7,16 +7,22 @@ them: an old host is fenced because votes, statements and sealed keys name the t
 """
 
 import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from protocol import kinds, limits, shape
+from protocol.attestation import advisories
+from protocol.attestation import policy as policies
 from protocol.attestation.evidence import enclave_id
 from protocol.decision import Ballot, Rule, quorum
 from protocol.effects import Challenge, Effect, Publish
-from protocol.errors import Refused
+from protocol.errors import RULES, Refused
+from protocol.kinds.advisory import Measured
 from protocol.kinds.agreement import Agreement
+from protocol.kinds.attestation import Attestation
 from protocol.kinds.common import Vote
 from protocol.kinds.host import Appointment, Candidacy, ElectionCertificate, Lapse, Verdict
+from protocol.machines.advisories import Ground
 from protocol.record import Record
 
 PATIENCE = 3
@@ -49,10 +55,30 @@ class Election:
     opened: dict[int, float] = field(default_factory=dict)
     ripe: dict[int, float] = field(default_factory=dict)
     retried: dict[tuple[int, bytes], float] = field(default_factory=dict)
+    away: dict[tuple[int, bytes], float] = field(default_factory=dict)
+    ground: Ground = field(default_factory=Ground, init=False)
+    policy: Attestation = field(init=False)
+    policy_digest: bytes = field(init=False)
+    measured: dict[tuple[bytes, bytes], Measured] = field(default_factory=dict, init=False)
     _term: int = field(default=1, init=False)
     _newest: dict[bytes, Record] = field(default_factory=dict, init=False)
+    _judged: dict[tuple[object, ...], Record] = field(default_factory=dict, init=False)
     _offers: dict[bytes, int] = field(default_factory=dict, init=False)
     _certificates: dict[bytes, bytes] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with the agreement's own policy; `heed` tells what the space adds."""
+        self._settle()
+
+    def heed(self, ground: Ground) -> None:
+        """Take what the space says now: verdicts under other floors are asked for again."""
+        if ground != self.ground:
+            self.ground = ground
+            self._settle()
+
+    def _settle(self) -> None:
+        self.policy = policies.merge(self.document.attestation, self.ground.floors)
+        self.policy_digest = policies.digest(self.policy)
 
     @property
     def lease(self) -> float:
@@ -101,9 +127,7 @@ class Election:
             case "candidacy":
                 self._take_candidacy(record)
             case "verdict":
-                verdict = kinds.read(Verdict, record)
-                votes = self.verdicts.setdefault((verdict.term, verdict.candidacy), {})
-                votes[record.author] = verdict
+                self._take_verdict(record)
             case "lapse":
                 self.lapses.setdefault(kinds.read(Lapse, record).term, set()).add(record.author)
                 self._advance(self._term)
@@ -131,7 +155,33 @@ class Election:
         if elected is not None and elected.appointment.enclave == enclave:
             self.heard[term] = now
 
-    def duties(self, me: bytes, identity: bytes, now: float) -> list[Effect]:
+    def withdrawn(self, me: bytes, candidacy: bytes) -> bool:
+        """Whether an advisory withdraws what `me` itself measured of a candidate."""
+        measured = self.measured.get((candidacy, me))
+        return measured is not None and advisories.hit(self.ground.advisories, measured) is not None
+
+    def doubt(self, me: bytes, candidacy: bytes, wall: int) -> str | None:
+        """Why `me` gives nothing to a candidate in this term, as a code; None if it may.
+
+        Who never had an answer of it has no doubt of its own: a quorum of others elected it. Who
+        had one doubts an enclave that stays away when it is asked again: silence renews nothing.
+        """
+        mine = self.verdicts.get((self.term, candidacy), {}).get(me)
+        if self.withdrawn(me, candidacy):
+            return "evidence.withdrawn"
+        if mine is None:
+            return None
+        if mine.eligible:
+            return "evidence.stale" if self._is_stale(mine, wall) else None
+        if "host.unreachable" in mine.reasons:
+            return "host.unreachable" if (candidacy, me) in self.measured else None
+        return next((code for code in mine.reasons if code in RULES), "evidence.policy")
+
+    def _is_stale(self, verdict: Verdict, wall: int) -> bool:
+        """Whether a verdict has ended, or was given under floors that hold no more."""
+        return wall >= verdict.until or verdict.policy != self.policy_digest
+
+    def duties(self, me: bytes, identity: bytes, now: float, wall: int) -> list[Effect]:
         """What the voter `me` owes now: challenges, its vote, or the word that the term lapsed."""
         if me not in self.rule.voters:
             return []
@@ -143,10 +193,10 @@ class Election:
         challenges = [
             Challenge(candidacy, term)
             for candidacy in asked
-            if candidacy in self.candidacies and self._owes_verdict(me, term, candidacy, now)
+            if candidacy in self.candidacies and self._owes_verdict(me, candidacy, now, wall)
         ]
         if elected is not None:
-            return [*challenges, *self._watch(me, term, now)]
+            return [*challenges, *self._watch(me, elected, now, wall)]
         return [*challenges, *self._vote(me, identity, term, now)]
 
     def reasons(self) -> dict[bytes, list[str]]:
@@ -157,25 +207,47 @@ class Election:
             found[did] = sorted({code for verdict in verdicts for code in verdict.reasons})
         return found
 
-    def _owes_verdict(self, me: bytes, term: int, candidacy: bytes, now: float) -> bool:
-        """No verdict yet, or the candidate could not be reached some time ago: ask again."""
-        verdict = self.verdicts.get((term, candidacy), {}).get(me)
+    def _owes_verdict(self, me: bytes, candidacy: bytes, now: float, wall: int) -> bool:
+        """No verdict yet, or one that says no more what would be found now: ask again."""
+        verdict = self.verdicts.get((self.term, candidacy), {}).get(me)
         if verdict is None:
             return True
-        if "host.unreachable" not in verdict.reasons:
-            return False
-        last = self.retried.setdefault((term, candidacy), now)
+        if "host.unreachable" in verdict.reasons:
+            return self._is_due(candidacy, now)
+        withdrawn = self.withdrawn(me, candidacy)
+        if verdict.eligible:
+            return withdrawn or self._is_stale(verdict, wall)
+        lifted = verdict.measured is not None and not withdrawn
+        return lifted or verdict.policy != self.policy_digest
+
+    def _is_due(self, candidacy: bytes, now: float) -> bool:
+        """Whether a candidate that could not be reached is asked again."""
+        last = self.retried.setdefault((self.term, candidacy), now)
         if now - last < PATIENCE * self.lease:
             return False
-        self.retried[term, candidacy] = now
+        self.retried[self.term, candidacy] = now
         return True
 
     def _take_candidacy(self, record: Record) -> None:
         self.candidacies[record.id] = (record, kinds.read(Candidacy, record))
         self._offers[record.author] = self._offers.get(record.author, 0) + 1
         known = self._newest.setdefault(record.author, record)
-        if record.seq > known.seq:
-            self._newest[record.author] = record
+        self._newest[record.author] = max(known, record, key=lambda one: one.said)
+
+    def _take_verdict(self, record: Record) -> None:
+        verdict = kinds.read(Verdict, record)
+        place = (verdict.term, verdict.candidacy)
+        if self._is_last(record, *place):
+            self.verdicts.setdefault(place, {})[record.author] = verdict
+        if verdict.measured is not None and self._is_last(record, verdict.candidacy):
+            # Kept when a later verdict measured nothing: an advisory still finds the machine.
+            self.measured[verdict.candidacy, record.author] = verdict.measured
+
+    def _is_last(self, record: Record, *about: object) -> bool:
+        """Whether this is its author's last word on something, in whatever order they come."""
+        last = self._judged.setdefault((record.author, *about), record)
+        self._judged[record.author, *about] = max(last, record, key=lambda one: one.said)
+        return record.said >= last.said
 
     def _take_vote(self, record: Record) -> None:
         vote = kinds.read(Vote, record)
@@ -194,20 +266,41 @@ class Election:
         while len(self.lapses.get(self._term, ())) >= needed:
             self._term += 1
 
-    def _watch(self, me: bytes, term: int, now: float) -> list[Effect]:
-        """Say that the lease lapsed, once it did; a new host gets time for its first beat."""
+    def _watch(self, me: bytes, elected: Elected, now: float, wall: int) -> list[Effect]:
+        """Say that the term lapsed: with its lease, or because its enclave is no longer accepted.
+        A new host gets time for its first beat.
+        """
+        term, candidacy = elected.term, elected.appointment.candidacy
         since = self.heard.get(term)
         if since is None:
             since = self.heard[term] = now + (PATIENCE - 1) * self.lease
-        if now - since <= self.lease or me in self.lapses.get(term, ()):
+        if me in self.lapses.get(term, ()):
+            return []
+        doubt = self._given_up(me, term, candidacy, now, wall)
+        if doubt is not None:
+            return [Publish("lapse", Lapse(term=term, reason=f"{doubt}: {RULES[doubt].sentence}"))]
+        if now - since <= self.lease:
             return []
         return [Publish("lapse", Lapse(term=term, reason="no heartbeat within the lease"))]
+
+    def _given_up(
+        self, me: bytes, term: int, candidacy: bytes, now: float, wall: int
+    ) -> str | None:
+        """The doubt that ends a term. A stale verdict is asked for again, and who was out of reach
+        gets the time to be asked twice.
+        """
+        doubt = self.doubt(me, candidacy, wall)
+        if doubt != "host.unreachable":
+            self.away.pop((term, candidacy), None)
+            return None if doubt == "evidence.stale" else doubt
+        since = self.away.setdefault((term, candidacy), now)
+        return doubt if now - since > 2 * PATIENCE * self.lease else None
 
     def _vote(self, me: bytes, identity: bytes, term: int, now: float) -> list[Effect]:
         ballot = self.ballots.get(term)
         if ballot is not None and me in ballot.votes:
             return self._give_up(me, term, now)
-        choice = self._choose(term, now)
+        choice = self._choose(me, term, now)
         if choice is None:
             return []
         document = shape.encode(choice)
@@ -231,13 +324,13 @@ class Election:
             return []
         return [Publish("lapse", Lapse(term=term, reason="no host reached the quorum"))]
 
-    def _choose(self, term: int, now: float) -> Appointment | None:
+    def _choose(self, me: bytes, term: int, now: float) -> Appointment | None:
         """The first candidate with a quorum of verdicts, once those before it and the standbys are
         decided, or one lease after it ripened: waiting makes all voters see the same standbys.
         """
         latest = self.latest()
         order = [c.did for c in self.document.hosts.candidates]
-        fit = [did for did in order if did in latest and self._is_fit(term, latest[did])]
+        fit = [did for did in order if did in latest and self._is_fit(me, term, latest[did])]
         if not fit:
             return None
         ripe = self.ripe.setdefault(term, now)
@@ -254,7 +347,9 @@ class Election:
             standbys=tuple(latest[did] for did in others[: self.document.hosts.standbys]),
         )
 
-    def _is_fit(self, term: int, candidacy: bytes) -> bool:
+    def _is_fit(self, me: bytes, term: int, candidacy: bytes) -> bool:
+        if self.withdrawn(me, candidacy):
+            return False
         return self.eligible(term, candidacy) >= self.rule.needed
 
     def _is_open(self, term: int, candidacy: bytes | None) -> bool:
@@ -277,6 +372,6 @@ def slot(term: int) -> str:
     return f"host/{term}"
 
 
-def voting_rule(voters: dict[bytes, bytes]) -> Rule:
+def voting_rule(voters: Mapping[bytes, Collection[bytes]]) -> Rule:
     """A quorum of the agreement's parties, one vote per legal entity."""
     return Rule(voters, quorum(len(voters)))

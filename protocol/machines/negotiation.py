@@ -11,17 +11,18 @@ A signature cannot be taken back: what all its parties signed is agreed, whateve
 """
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from protocol import kinds, limits, shape, terms, topic
+from protocol import identity, kinds, limits, shape, terms, topic
 from protocol.consistency import check_document
 from protocol.decision import Rule
 from protocol.effects import Effect, OpenAgreement, Publish, Tell
 from protocol.errors import Refused
 from protocol.events import Event, Received
-from protocol.identity import Participant
+from protocol.identity import History, Participant, learn, open_keys
 from protocol.kinds.agreement import (
     Agreement,
     AgreementOpening,
@@ -80,14 +81,14 @@ class Version:
 class Negotiation:
     """One negotiation as `me` (did) sees it. Raises Refused (topic.opening) for another opening.
 
-    `participants` are the identities known in the space, by did: who may sign records as whom. The
-    node adds those that it learns of later. It sets `opened` once the agreement's topic is open;
-    until then the effect OpenAgreement is asked for again.
+    `histories` are the identities known in the space, by did: who may sign records as whom. The
+    node adds those that it learns of later (`introduce`). It sets `opened` once the agreement's
+    topic is open; until then the effect OpenAgreement is asked for again.
     """
 
     opening: Opening
     me: bytes
-    participants: dict[bytes, Participant]
+    histories: dict[bytes, History]
     opened: bool = False
     document: NegotiationOpening = field(init=False)
     proposals: dict[bytes, Version] = field(default_factory=dict)
@@ -96,15 +97,26 @@ class Negotiation:
     refusals: list[tuple[Record, Refusal]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Take the opening document."""
+        """Take the opening document, and the identities that are known so far as its own."""
         if not isinstance(self.opening.document, NegotiationOpening):
             raise Refused("topic.opening", "not a negotiation")
         self.document = self.opening.document
+        known, self.histories = self.histories, {}
+        self.introduce(known)
 
     @property
     def id(self) -> bytes:
         """The topic: SHA-256 of the opening document."""
         return self.opening.topic
+
+    @property
+    def participants(self) -> dict[bytes, Participant]:
+        """did -> newest identity of everybody who is known here."""
+        return {did: history.participant for did, history in self.histories.items()}
+
+    def ends(self, id_at: Callable[[bytes, int], bytes | None]) -> dict[bytes, int]:
+        """Key -> first void place of its feed, by the identities that are known here."""
+        return identity.ends(self.id, self.histories, id_at)
 
     # --- gate and events ----------------------------------------------------------------------
 
@@ -116,11 +128,13 @@ class Negotiation:
         """
         if record.author not in self.document.members:
             raise Refused("agreement.party", "not a member of the negotiation")
-        participant = self.participants.get(record.author)
-        if participant is None or record.key not in participant.record_keys:
+        history = self.histories.get(record.author)
+        if history is None:
             raise Refused("record.author")
-        if record.at > participant.until:
-            raise Refused("record.author", "the delegation of the key has ended")
+        if record.kind == "keys":
+            history.check_keys(record)
+        else:
+            history.may_sign(record)
         if record.seq >= limits.NEGOTIATION:
             raise Refused("record.policy", f"more than {limits.NEGOTIATION} records of one key")
         match record.kind:
@@ -130,7 +144,7 @@ class Negotiation:
                 self._check_document(document, record.author)
                 topic.open_participants(document, proposal.identities)
             case "vote":
-                _check_vote(record, participant)
+                _check_vote(record, history)
             case _:
                 return
 
@@ -159,9 +173,17 @@ class Negotiation:
                 self.rejections.setdefault(rejection.subject, []).append((record, rejection))
             case "refusal":
                 self.refusals.append((record, kinds.read(Refusal, record)))
+            case "keys":
+                learn(self.histories, open_keys(record))
+                return False
             case _:
                 return False
         return True
+
+    def introduce(self, known: Mapping[bytes, History]) -> None:
+        """Take what is known elsewhere: of members, and of hosts that a document may name."""
+        for did, history in known.items():
+            self.histories.setdefault(did, History(did)).merge(history)
 
     def _certified(self, version: Version) -> AgreementOpening:
         votes = (vote.raw for _, vote in sorted(self.signatures(version).items()))
@@ -186,7 +208,8 @@ class Negotiation:
         """
         found = []
         for one in topic.named(document):
-            known = self.participants.get(one.did)
+            history = self.histories.get(one.did)
+            known = None if history is None else history.participant
             if known is None or (known.id, known.vote_key) != (one.identity, one.vote_key):
                 detail = f"the identity of {one.name} is not the newest known here"
                 raise Refused("agreement.document", detail)
@@ -240,7 +263,7 @@ class Negotiation:
         voters = version.rule.voters
         counted: dict[bytes, Record] = {}
         for vote in self.votes.get(version.digest, ()):
-            if voters.get(vote.author) == vote.key:
+            if vote.key in voters.get(vote.author, ()):
                 counted.setdefault(vote.author, vote)
         return counted
 
@@ -358,9 +381,9 @@ def _grown(parent: Version | None, children: dict[bytes | None, list[Version]]) 
     ]
 
 
-def _check_vote(record: Record, participant: Participant) -> None:
+def _check_vote(record: Record, history: History) -> None:
     vote = kinds.read(Vote, record)
-    if record.key != participant.vote_key:
+    if record.key not in history.voting_keys:
         raise Refused("decision.voter", "this key may not vote")
     if vote.slot != SLOT or vote.document is not None:
         raise Refused("decision.subject", f"slot {vote.slot!r}, wanted {SLOT!r}")

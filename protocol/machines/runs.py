@@ -9,7 +9,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
-from protocol import kinds, record, shape
+from protocol import kinds, limits, record, shape
 from protocol.decision import Ballot, Rule, tolerated
 from protocol.effects import Effect, Execute, Publish, Release, Summon
 from protocol.errors import Refused
@@ -46,16 +46,18 @@ class Runs:
     promised: dict[bytes, int] = field(default_factory=dict)
     stops: dict[bytes, bytes] = field(default_factory=dict)
     suspensions: dict[bytes, bool] = field(default_factory=dict)
+    renewed: dict[bytes, bytes] = field(default_factory=dict)
     full_since: dict[tuple[int, int], float] = field(default_factory=dict)
     proposed_at: dict[tuple[int, int], int] = field(default_factory=dict)
+    _paused: dict[bytes, Record] = field(default_factory=dict, init=False)
     _told: dict[bytes, tuple[bytes, Statement]] = field(default_factory=dict, init=False)
     _ended: dict[int, tuple[Record, Run]] = field(default_factory=dict, init=False)
     _certificates: dict[bytes, bytes] = field(default_factory=dict, init=False)
 
     @property
     def suspended(self) -> bool:
-        """Whether any signatory's suspension is in force."""
-        return any(self.suspensions.values())
+        """Whether a signatory's suspension is in force, or more is withdrawn than can be stated."""
+        return any(self.suspensions.values()) or len(self.stops) > limits.STOPS
 
     def committed(self) -> dict[int, tuple[Record, Run]]:
         """The run record of each ended number, in order of numbers; of the newest term that ended
@@ -106,7 +108,8 @@ class Runs:
             case "statement":
                 statement = kinds.read(Statement, record)
                 place = self.statements.setdefault((statement.number, statement.term), {})
-                place[record.author] = record
+                last = place.setdefault(record.author, record)
+                place[record.author] = max(last, record, key=lambda one: one.said)
                 self._told[record.id] = (record.author, statement)
                 self._promise(record.author, statement.term)
             case "started":
@@ -119,7 +122,10 @@ class Runs:
             case "vote":
                 self._take_vote(record)
             case "suspension" | "resumption":
-                self.suspensions[record.author] = record.kind == "suspension"
+                last = self._paused.setdefault(record.author, record)
+                self._paused[record.author] = max(last, record, key=lambda one: one.said)
+                said = self._paused[record.author].kind
+                self.suspensions[record.author] = said == "suspension"
             case _:
                 return
 
@@ -135,6 +141,8 @@ class Runs:
         number, term = self.next_number, elected.term
         asked = self.summons.get((number, term))
         if asked is None or self.promised.get(me, 0) > term:
+            return []
+        if self.election.doubt(me, elected.appointment.candidacy, now) is not None:
             return []
         if not self._has_answered(me, asked[1]):
             return [Publish("statement", self._statement(me, asked[1], now))]
@@ -186,10 +194,11 @@ class Runs:
             number=summons.number,
             term=summons.term,
             nonce=summons.nonce,
-            stops=tuple(raw for _, raw in sorted(self.stops.items())),
+            stops=tuple(sorted(self.stops)[: limits.STOPS]),
             suspended=self.suspended,
             attempts=self.attempts(summons.number),
             accepted=accepted,
+            identities=tuple(sorted(self.renewed.values())),
             at=now,
         )
 

@@ -1,35 +1,36 @@
 """The collaboration space: a charter, its members, and what they publish.
 
-No owner and no server: the founders sign the charter, and an admission needs a quorum of the
-members of the epoch in which it is decided. Admissions commute: in the charter's first epoch the
-founders vote, whatever order records arrive in. All state is a set of records; nothing depends on
-order.
+No owner and no server. The founders sign the charter; from then on the voters of each epoch decide
+who is admitted, and what the next epoch is (protocol.machines.epochs). All state is a function of
+the set of records; nothing depends on their order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from protocol import decision, kinds
-from protocol.decision import Ballot, Rule, quorum
-from protocol.effects import Effect
+from protocol import decision, identity, kinds
+from protocol.decision import Ballot, Rule
+from protocol.effects import Effect, Publish
 from protocol.errors import Refused
 from protocol.events import Event, Received
-from protocol.identity import Participant, open_identity
+from protocol.identity import History, Participant, learn, open_identity, open_keys
 from protocol.kinds.identity import Credential, CredentialRevocation
-from protocol.kinds.space import Artifact, Charter, Invite, Join, Review
+from protocol.kinds.space import Artifact, Change, Charter, Invite, Review, Seat, Terms
+from protocol.machines import recovery
+from protocol.machines.advisories import Advisories, Ground
+from protocol.machines.chain import Chain, admission_slot
+from protocol.machines.epochs import Epoch, read_step
+from protocol.machines.invitations import Invitations
+from protocol.machines.membership import CHARTER_SLOT, Member, Membership, slot_of
+from protocol.machines.recovery import Recoveries
 from protocol.record import Record
 from protocol.topic import Opening
 
-CHARTER_SLOT = "charter"
+GOVERNING = frozenset({"vote", "invite", "join", "keys", "leave", "change", "recovery"})
+"""Kinds that can change who is a member, or which keys somebody has."""
 
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A participant that belongs to the space, its roles, and the record that admitted it."""
-
-    participant: Participant
-    roles: tuple[str, ...]
-    admitted_by: bytes
+ANSWERS = frozenset({"invite", "join", "decline", "invite-revocation"})
+"""Kinds about invites."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,35 +45,45 @@ class Publication:
 
 @dataclass(slots=True)
 class Space:
-    """One space as one participant sees it. `handle` takes events, `authorise` is its gate rule."""
+    """One space as one participant sees it. `handle` takes events, `authorise` is its gate rule.
+
+    `histories` has everybody whose keys are known here; `barred` the place at which each key
+    contradicted itself.
+    """
 
     opening: Opening
-    founders: dict[bytes, Member] = field(init=False)
+    barred: dict[bytes, int] = field(default_factory=dict)
+    histories: dict[bytes, History] = field(default_factory=dict, init=False)
+    chain: Chain = field(init=False)
     charter_ballot: Ballot = field(init=False)
-    invites: dict[bytes, tuple[Record, Invite, Participant]] = field(default_factory=dict)
-    joins: dict[bytes, tuple[Record, bytes]] = field(default_factory=dict)
-    ballots: dict[str, Ballot] = field(default_factory=dict)
+    recoveries: Recoveries = field(init=False)
+    membership: Membership = field(init=False)
     credentials: dict[bytes, tuple[Record, Credential]] = field(default_factory=dict)
-    revoked: set[bytes] = field(default_factory=set)
+    revocations: dict[bytes, set[bytes]] = field(default_factory=dict)
     publications: dict[bytes, Publication] = field(default_factory=dict)
     reviews: list[tuple[Record, Review]] = field(default_factory=list)
-    _keys_of: dict[bytes, set[bytes]] = field(default_factory=dict, init=False)
-    _joined: set[tuple[bytes, bytes]] = field(default_factory=set, init=False)
-    _guests: dict[bytes, Participant] = field(default_factory=dict, init=False)
+    advisories: Advisories = field(default_factory=Advisories)
+    _keys: list[Record] = field(default_factory=list, init=False)
+    _kept: dict[bytes, Record] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """Read the founders out of the charter. Raises Refused (identity.*, topic.opening)."""
-        self.founders = {}
+        seats: dict[bytes, Seat] = {}
         for founder in self.charter.founders:
-            participant = open_identity(founder.identity)
-            if participant.did in self.founders:
-                raise Refused("topic.opening", f"{participant.name} founds twice")
-            self.founders[participant.did] = Member(participant, founder.roles, self.id)
-            self._keys_of[participant.did] = set(participant.record_keys)
-        if not self.founders:
+            one = open_identity(founder.identity)
+            if one.did in seats:
+                raise Refused("topic.opening", f"{one.name} founds twice")
+            seats[one.did] = Seat(did=one.did, identity=one.id, roles=founder.roles)
+            learn(self.histories, one)
+        if not seats:
             raise Refused("topic.opening", "a space has founders")
-        everyone = Rule(self._keys(), len(self.founders))
-        self.charter_ballot = Ballot(everyone, CHARTER_SLOT)
+        first = Epoch(self.id, 0, seats, self.charter.terms)
+        self.chain = Chain(first, self.histories, self.barred)
+        self.recoveries = Recoveries(self.histories, self.chain.epoch, self.chain.rule)
+        self.membership = Membership(self.chain, self.recoveries)
+        self.charter_ballot = Ballot(self._everyone(), CHARTER_SLOT)
+
+    # --- what holds -----------------------------------------------------------------------------
 
     @property
     def id(self) -> bytes:
@@ -87,27 +98,74 @@ class Space:
         return self.opening.document
 
     @property
+    def epoch(self) -> Epoch:
+        """The epoch that lasts."""
+        return self.chain.newest
+
+    @property
+    def terms(self) -> Terms:
+        """The terms in force."""
+        return self.epoch.terms
+
+    @property
+    def ground(self) -> Ground:
+        """What every agreement of this space has to heed."""
+        given = self.advisories.in_force(self.terms.advisors)
+        return Ground(self.terms.attestation, tuple(one.advisory for one in given))
+
+    @property
     def founded(self) -> bool:
         """Whether every founder signed the charter."""
         return self.charter_ballot.decided() == self.id
 
     @property
+    def founders(self) -> Mapping[bytes, Seat]:
+        """Who signs the charter."""
+        return self.chain.first.seats
+
+    @property
     def admission_rule(self) -> Rule:
-        """The founders vote on admissions; a quorum of them decides."""
-        return Rule(self._keys(), quorum(len(self.founders)))
+        """The voters of the epoch vote on admissions; a quorum of them decides."""
+        return self.chain.rule(self.epoch)
+
+    @property
+    def invitations(self) -> Invitations:
+        """Invites, and what became of them."""
+        return self.membership.invitations
+
+    @property
+    def invites(self) -> dict[bytes, tuple[Record, Invite, Participant]]:
+        """Invite -> its record, what it says, and the guest as it describes it."""
+        return self.invitations.invites
+
+    @property
+    def joins(self) -> dict[bytes, tuple[Record, bytes]]:
+        """Join -> its record, and the invite that it accepts."""
+        return self.invitations.joins
 
     def members(self) -> dict[bytes, Member]:
         """Everybody who belongs to the space now; nobody before it is founded."""
-        if not self.founded:
-            return {}
-        return {**self.founders, **dict(self._admitted())}
+        return self.membership.members() if self.founded else {}
+
+    def was_member(self, did: bytes) -> bool:
+        """Whether a participant is or once was a member."""
+        return self.founded and did in self.membership.grants()
 
     def participants(self) -> dict[bytes, Participant]:
-        """Everybody whose keys are known here: founders, and invitees before they are admitted. Of
-        a guest the newest identity counts; a founder's stands in the charter.
+        """Everybody whose keys are known here, those who left too: the newest identity of each."""
+        return {did: history.participant for did, history in self.histories.items()}
+
+    def audience(self) -> dict[bytes, Participant]:
+        """Who may see and hear the space: voters, members, and guests whose invite is open. Who
+        left or was removed gets nothing new.
         """
-        founders = {did: member.participant for did, member in self.founders.items()}
-        return {**self._guests, **founders}
+        known = {*self.founders} if not self.founded else {*self.members()}
+        for invite, (_, _, guest) in self.invites.items():
+            pinned = {key for one in self.membership.departures(guest.did) for key in one.pins}
+            if invite not in self.invitations.revoked and guest.vote_key not in pinned:
+                known.add(guest.did)
+        known |= {one.heir.did for one in self.recoveries.cases.values()}
+        return {did: self.histories[did].participant for did in known}
 
     def credential(self, did: bytes, now: int) -> Credential | None:
         """The valid credential of a participant by a trusted registrar, if there is one."""
@@ -115,68 +173,243 @@ class Space:
             if (
                 credential.subject == did
                 and credential.until > now
-                and record.id not in self.revoked
+                and record.author in self.terms.registrars
+                and not self.revoked(record.id)
             ):
                 return credential
         return None
 
+    def lacks_credential(self, did: bytes, now: int) -> bool:
+        """Whether the charter asks this participant for a credential, and none is in force."""
+        trusted = self.terms.registrars
+        return bool(trusted) and did not in trusted and self.credential(did, now) is None
+
+    def revoked(self, credential: bytes) -> bool:
+        """Whether its own registrar took a credential back; another's word about it is void."""
+        known = self.credentials.get(credential)
+        return known is not None and known[0].author in self.revocations.get(credential, ())
+
     def waiting_joins(self, did: bytes) -> list[tuple[Record, Participant]]:
         """Joins that still need the vote of `did`."""
-        if did not in self.founders:
+        if did not in self.epoch.seats:
             return []
         return [
             (record, self.invites[invite][2])
             for record, invite in self.joins.values()
-            if invite in self.invites and not self._voted(did, record.id)
+            if invite in self.invites
+            and invite not in self.invitations.revoked
+            and record.id not in self.chain.admitted
+            and did not in self.admission_votes(record.id)
         ]
 
+    def admission_votes(self, join: bytes) -> Mapping[bytes, Record]:
+        """Who said yes to a join in the epoch that lasts."""
+        ballot = self.chain.admissions.get(admission_slot(self.epoch.id, join))
+        return {} if ballot is None else ballot.votes
+
     def approvals(self, bundle: bytes) -> list[bytes]:
-        """Who approved an algorithm bundle; its publisher's own review does not count."""
+        """Who approved an algorithm bundle and did not reject it since; its publisher's own review
+        does not count.
+        """
         authors = {p.author for p in self.publications.values() if p.artifact.blob == bundle}
-        return sorted(
-            {
-                record.author
-                for record, review in self.reviews
-                if review.bundle == bundle and review.verdict == "approved"
-            }
-            - authors
-        )
+        said = last_words(one for one in self.reviews if one[1].bundle == bundle)
+        return sorted({did for did, one in said.items() if one.verdict == "approved"} - authors)
+
+    def change_faults(self, change: Change, heads: Mapping[bytes, int]) -> list[str]:
+        """Why an honest voter does not vote for a change, in words: what it says of people is not
+        what is known here. `heads`: key -> place of its newest record in this space.
+        """
+        staying = {seat.did: seat.identity for seat in change.members}
+        pinned = {one.did: {pin.key for pin in one.pins} for one in change.removed}
+        keys = {did: self.histories[did].record_keys for did in pinned if did in self.histories}
+        known = {did: one.participant.id for did, one in self.histories.items()}
+        left = staying.keys() & self.epoch.seats.keys() - self.members().keys()
+        lost = self.members().keys() - staying.keys() - pinned.keys()
+        old = (did for did, identity in staying.items() if known.get(did) != identity)
+        loose = (did for did, all_ in keys.items() if (all_ & heads.keys()) - pinned[did])
+        return [
+            *(f"the identity of {self._name(did)} is not the newest known here" for did in old),
+            *(f"a key of {self._name(did)} is not pinned" for did in loose),
+            *(f"{self._name(did)} is a member and stands nowhere" for did in sorted(lost)),
+            *(f"{self._name(did)} left and stands among the voters" for did in sorted(left)),
+        ]
+
+    # --- the gate -------------------------------------------------------------------------------
 
     def authorise(self, record: Record) -> None:
-        """Who may publish what here. Raises Refused (record.author, space.*, credential.issuer)."""
-        if record.key not in self._keys_of.get(record.author, ()):
+        """Who may publish what here. Raises Refused (record.author, identity.*, space.*,
+        credential.issuer, decision.*, advisory.*, record.policy).
+        """
+        known = self.histories.get(record.author)
+        if known is None:
             raise Refused("record.author")
+        if record.kind == "keys":
+            known.check_keys(record)
+        else:
+            known.may_sign(record)
+        code = self.membership.void(record)
+        if code is not None:
+            raise Refused(code, self._name(record.author))
+        if record.kind != "keys":
+            self._check_right(record)
+
+    def _check_right(self, record: Record) -> None:
         match record.kind:
             case "credential" | "credential-revocation":
-                if record.author not in self.charter.registrars:
+                if not any(record.author in one.terms.registrars for one in self.chain.epochs):
                     raise Refused("credential.issuer")
-            case "join":
-                self._check_join(record)
+            case "join" | "decline":
+                self._check_voting_key(record)
+                self.invitations.check(record)
             case "vote":
                 self._check_vote(record)
+            case "change":
+                self.chain.check_change(record)
+            case "recovery" | "veto":
+                self.recoveries.check(record)
             case _:
                 self._check_publication(record)
 
+    def _check_voting_key(self, record: Record) -> None:
+        if record.key not in self.histories[record.author].voting_keys:
+            raise Refused("space.invite", "answered by another key than the one that votes")
+
+    def _check_vote(self, record: Record) -> None:
+        slot = str((record.body or {}).get("slot"))
+        if slot == CHARTER_SLOT:
+            decision.check_vote(record, self.charter_ballot.rule, slot)
+        elif recovery.is_slot(slot):
+            self.recoveries.check_vote(record, slot)
+        else:
+            self.chain.check_vote(record, slot)
+
+    def _check_publication(self, record: Record) -> None:
+        if not self.was_member(record.author):
+            raise Refused("space.member", self._name(record.author))
+        if record.kind in ANSWERS:
+            self.invitations.check(record)
+        if record.kind == "leave":
+            self._check_voting_key(record)
+        if record.kind in ("advisory", "advisory-withdrawal"):
+            self.advisories.check(record)
+
+    # --- taking ---------------------------------------------------------------------------------
+
     def handle(self, event: Event, now: float) -> list[Effect]:
-        """Take a record into the state; a space asks for nothing by itself: people vote."""
+        """Take a record into the state. People vote; what follows from votes is in `duties`."""
         if isinstance(event, Received):
             self._take(event.record)
         return []
 
+    def duties(self, did: bytes, key: bytes, on: bytes, now: float = 0.0) -> list[Effect]:
+        """What a voter's node publishes by itself: confirms, and votes for what is certified. `key`
+        is the one with which it signs, `on` the identity record that delegates it, `now` monotonic
+        seconds.
+        """
+        if key not in self.admission_rule.voters.get(did, ()):
+            return []
+        delay = self.terms.recovery_delay
+        owed = (self.chain.current.due(did, on), self.recoveries.due(did, on, now, delay))
+        return [Publish("vote", vote) for vote in owed if vote is not None]
+
+    def ends(self, id_at: Callable[[bytes, int], bytes | None]) -> dict[bytes, int]:
+        """Key -> first void place of its feed, by the identities that are known here. What a
+        departure voids is no part of it: that follows from votes, and never voids these votes.
+        """
+        return identity.ends(self.id, self.histories, id_at)
+
+    def rebuild(self) -> None:
+        """Make the state again from the records that are kept; only those that stand count."""
+        self.histories.clear()
+        for founder in self.charter.founders:
+            learn(self.histories, open_identity(founder.identity))
+        for record in self._keys:
+            learn(self.histories, open_keys(record))
+        known = -1
+        while known != (known := sum(1 for h in self.histories.values() for _ in h.revisions())):
+            # An identity that an invite brings may give a voter its key.
+            self._recount()
+
+    def _recount(self) -> None:
+        self.membership.invitations, self.advisories = Invitations(), Advisories()
+        self.credentials, self.revocations, self.publications = {}, {}, {}
+        self.reviews = []
+        self.charter_ballot = Ballot(self._everyone(), CHARTER_SLOT)
+        self.chain.restart()
+        self.recoveries.restart()
+        waiting = list(self._kept.values())
+        progress = True
+        while progress:
+            # Who came back has a voice again only once its admission is counted.
+            self.membership.forget()
+            later = [one for one in waiting if not self._count(one)]
+            progress = 0 < len(later) < len(waiting)
+            waiting = later
+        self.membership.forget()
+
     def _take(self, record: Record) -> None:
+        if record.kind in kinds.JOURNAL_ONLY:
+            return
+        before = self._shape(record)
+        self._keep(record)
+        if record.kind in GOVERNING:
+            self.membership.forget()
+        while self.chain.advance():
+            continue
+        if record.kind == "leave" or self._shape(record) != before:
+            self.rebuild()
+
+    def _keep(self, record: Record) -> None:
+        step = read_step(slot_of(record))
         match record.kind:
-            case "vote":
-                self._ballot(record).add(record)
-            case "invite":
-                self._take_invite(record)
-            case "join":
-                invite = kinds.read(Join, record).invite
-                self.joins[record.id] = (record, invite)
-                self._joined.add((record.author, invite))
+            case "keys":
+                self._keys.append(record)
+                learn(self.histories, open_keys(record))
+            case "leave":
+                self.membership.leaves[record.id] = record
+            case "change":
+                self.chain.propose(record)
+            case "vote" if step is not None:
+                self.chain.step(record, step)
+            case _:
+                self._kept[record.id] = record
+                self._count(record)
+
+    def _shape(self, record: Record) -> tuple[int, int, int]:
+        """What decides which records count: epochs, who came back, and the keys of voters."""
+        returned = len(self.chain.admitted) if self.membership.anybody_gone() else 0
+        if record.kind not in ("keys", "invite"):
+            return len(self.chain.epochs), returned, 0
+        voters = {did for epoch in self.chain.epochs for did in epoch.seats}
+        known = (self.histories[did] for did in {*voters, record.author} if did in self.histories)
+        revisions = sum(sum(1 for _ in one.revisions()) for one in known)
+        return len(self.chain.epochs), returned, revisions
+
+    def _count(self, record: Record) -> bool:
+        """Let a record count, if it stands. False if it does not, or not yet."""
+        if record.author not in self.histories or not self.membership.stands(record):
+            return False
+        if record.kind == "vote":
+            return self._count_vote(record, slot_of(record))
+        if record.kind in ANSWERS:
+            self.invitations.take(record)
+            if record.kind == "invite":
+                learn(self.histories, self.invites[record.id][2])
+            return True
+        self._show(record)
+        return True
+
+    def _show(self, record: Record) -> None:
+        match record.kind:
             case "credential":
                 self.credentials[record.id] = (record, kinds.read(Credential, record))
             case "credential-revocation":
-                self.revoked.add(kinds.read(CredentialRevocation, record).credential)
+                taken = kinds.read(CredentialRevocation, record).credential
+                self.revocations.setdefault(taken, set()).add(record.author)
+            case "advisory" | "advisory-withdrawal":
+                self.advisories.take(record)
+            case "recovery" | "veto":
+                self._take_recovery(record)
             case "algorithm" | "contract":
                 artifact = kinds.read(Artifact, record)
                 self.publications[record.id] = Publication(
@@ -187,60 +420,41 @@ class Space:
             case _:
                 return
 
-    def _keys(self) -> dict[bytes, bytes]:
-        return {did: member.participant.vote_key for did, member in self.founders.items()}
+    def _take_recovery(self, record: Record) -> None:
+        self.recoveries.take(record)
+        case = self.recoveries.cases.get(record.id)
+        if case is not None:
+            learn(self.histories, case.heir)
 
-    def _take_invite(self, record: Record) -> None:
-        """Learn of a guest. Keys only add up, so that no order of invites shuts a feed out."""
-        invite = kinds.read(Invite, record)
-        guest = open_identity(invite.identity)
-        self.invites[record.id] = (record, invite, guest)
-        known = self._guests.setdefault(guest.did, guest)
-        self._guests[guest.did] = max(known, guest, key=lambda one: (one.revision, one.id))
-        if guest.did not in self.founders:
-            self._keys_of.setdefault(guest.did, set()).update(guest.record_keys)
+    def _count_vote(self, record: Record, slot: str) -> bool:
+        if recovery.is_slot(slot):
+            before = len(list(self.recoveries.finals()))
+            counted = self.recoveries.count(record, slot)
+            if len(list(self.recoveries.finals())) > before:
+                self.membership.forget()
+            return counted
+        if slot != CHARTER_SLOT:
+            return self.chain.admit(record, slot)
+        if record.key in self.charter_ballot.rule.voters.get(record.author, ()):
+            self.charter_ballot.add(record)
+            return True
+        return False
 
-    def _admitted(self) -> Iterator[tuple[bytes, Member]]:
-        in_order = sorted(self.joins.items(), key=lambda one: (one[1][0].at, one[0]))
-        for join, (_, invite_id) in in_order:
-            ballot = self.ballots.get(admission_slot(join))
-            if invite_id in self.invites and ballot is not None and ballot.decided() == join:
-                _, invite, guest = self.invites[invite_id]
-                yield guest.did, Member(guest, invite.roles, join)
+    def _everyone(self) -> Rule:
+        seats = self.chain.first.seats
+        return Rule({did: self.histories[did].voting_keys for did in seats}, len(seats))
 
-    def _voted(self, did: bytes, join: bytes) -> bool:
-        ballot = self.ballots.get(admission_slot(join))
-        return ballot is not None and did in ballot.votes
-
-    def _ballot(self, vote: Record) -> Ballot:
-        slot = str((vote.body or {}).get("slot"))
-        if slot == CHARTER_SLOT:
-            return self.charter_ballot
-        return self.ballots.setdefault(slot, Ballot(self.admission_rule, slot))
-
-    def _check_publication(self, record: Record) -> None:
-        if record.author not in self.members():
-            raise Refused("space.member", self.participants()[record.author].name)
-        if record.kind == "invite":
-            open_identity(kinds.read(Invite, record).identity)
-
-    def _check_join(self, record: Record) -> None:
-        """One join for one invite, by the key that could vote: a stranger cannot flood a space."""
-        invite = kinds.read(Join, record).invite
-        found = self.invites.get(invite)
-        if found is None or found[2].did != record.author or found[1].until < record.at:
-            raise Refused("space.invite")
-        if found[2].vote_key != record.key or (record.author, invite) in self._joined:
-            raise Refused("space.invite", "it was accepted already, or by another key")
-
-    def _check_vote(self, record: Record) -> None:
-        slot = str((record.body or {}).get("slot"))
-        rule = self.charter_ballot.rule if slot == CHARTER_SLOT else self.admission_rule
-        vote = decision.check_vote(record, rule, slot)
-        if slot not in (CHARTER_SLOT, admission_slot(vote.subject)):
-            raise Refused("decision.subject", f"unknown slot {slot!r}")
+    def _name(self, did: bytes) -> str:
+        history = self.histories.get(did)
+        return did.hex()[:12] if history is None else history.participant.name
 
 
-def admission_slot(join: bytes) -> str:
-    """The slot in which the members vote on one join."""
-    return f"admit/{join.hex()}"
+def last_words(reviews: Iterable[tuple[Record, Review]]) -> dict[bytes, Review]:
+    """Reviewer -> its last review of one bundle: the newest of each feed, of these by date."""
+    newest: dict[bytes, tuple[Record, Review]] = {}
+    for record, review in reviews:
+        known = newest.get(record.key)
+        if known is None or known[0].seq < record.seq:
+            newest[record.key] = (record, review)
+    in_order = sorted(newest.values(), key=lambda one: (one[0].at, one[0].id))
+    return {record.author: review for record, review in in_order}

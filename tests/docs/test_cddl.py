@@ -13,12 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node import people_wire
-from protocol import codec, kinds, merkle, record, shape, token
+from protocol import codec, equivocation, kinds, merkle, record, shape, token
 from protocol.attestation import evidence, simulated
 from protocol.audit import bundle as audit_bundle
 from protocol.audit import receipt as audit_receipt
 from protocol.errors import Refused
-from protocol.kinds import agreement, algorithm, common, consent, host, identity, run, share, space
+from protocol.kinds import (
+    advisory,
+    agreement,
+    algorithm,
+    attestation,
+    common,
+    consent,
+    host,
+    identity,
+    run,
+    share,
+    space,
+)
 from protocol.record import Place
 from protocol.shape import Length, Max, Range
 from tests.agreements import CAST, DOCUMENT, NEGOTIATION_RAW, identities, seed
@@ -48,9 +60,10 @@ ALIASES = {
 
 MODULES = (
     *(identity, common, space, agreement, algorithm, consent, host, share, run),
-    *(record, evidence, simulated, merkle, audit_receipt, audit_bundle),
+    *(attestation, advisory),
+    *(record, equivocation, evidence, simulated, merkle, audit_receipt, audit_bundle),
 )
-NO_DOCUMENTS = {record.Record, record.Place, evidence.Claims}
+NO_DOCUMENTS = {record.Record, record.Place, evidence.Claims, equivocation.Fork}
 """Dataclasses that are never encoded."""
 
 BY_HAND = {audit_bundle.Bundle: "audit-file", audit_bundle.TopicMaterial: "topic-material"}
@@ -65,14 +78,17 @@ NAMED = {
 TOKENS = {
     "consent": consent.Consent,
     "stop": consent.Stop,
+    "stop-right": consent.StopRight,
     "stop-receipt": consent.StopReceipt,
     "heartbeat": host.Heartbeat,
     "person": identity.PersonCredential,
+    "presentation": identity.Presentation,
     "admission": identity.Admission,
     "share": share.Share,
     "enrolment": people_wire.EnrolmentProof,
     "admission-request": people_wire.AdmissionRequest,
     "mailbox": people_wire.MailboxProof,
+    "key-request": identity.KeyRequest,
     "simulated-evidence": simulated.SimulatedReport,
     "audit-manifest": audit_bundle.Manifest,
 }

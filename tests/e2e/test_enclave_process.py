@@ -129,7 +129,7 @@ def test_people_who_come_and_go(digest, start):
         host.push(rig.person_share(person, rows, host.keys, consent_=said))
     stops = tuple(rig.stop(person, first[person]) for person in (ANN, BOB, CAT))
     summons = host.summon(1)
-    answers = (rig.statement(rig.a, summons, stops=stops), *rig.statements(summons)[1:])
+    answers = (rig.statement(rig.a, summons, stops=host.show(*stops)), *rig.statements(summons)[1:])
     host.load(1, host.prepare(1, answers))
     host.concluded = host.conclude(1)
     body = body_of(host.concluded.run)
@@ -296,7 +296,8 @@ def test_a_stream_other_than_the_one_received_is_refused_at_load(pair):
 def settings(tmp_path):
     file = tmp_path / "enclave.toml"
     file.write_text(
-        f'[enclave]\nsocket = "e.sock"\ntechnology = "simulated"\nenvironments = ["{SCIENTIFIC}"]\n'
+        f'[enclave]\nsocket = "e.sock"\nenvironments = ["{SCIENTIFIC}"]\n'
+        '[attestation]\ntechnology = "simulated"\n'
         '[limits]\ndata = "64 MiB"\nmemory = "4 GiB"\n'
     )
     return file

@@ -96,7 +96,7 @@ def withdrawal(rig: Rig, host: Host) -> None:
     persons = _shared(rig, host)
     summons = host.summon()
     stop = rig.stop(persons[0], rig.consent(persons[0]))
-    prepared = host.prepare(1, rig.statements(summons, stops=(stop,)))
+    prepared = host.prepare(1, rig.statements(summons, stops=host.show(stop)))
     expect("withdrawal", 4, len(prepared.shares))  # two hospitals, two of three people
 
 
@@ -107,7 +107,7 @@ def min_change(rig: Rig, host: Host) -> None:
     host.commit()
     summons = host.summon(2, rig.order())
     stop = rig.stop(persons[0], rig.consent(persons[0]))
-    host.load(2, host.prepare(2, rig.statements(summons, stops=(stop,))))
+    host.load(2, host.prepare(2, rig.statements(summons, stops=host.show(stop))))
     host.concluded = host.conclude(2)
     run = _run(host)
     found = (run["outcome"], run.get("refusal_code"))
@@ -172,8 +172,9 @@ def _place_of_signature(raw: bytes) -> int:
 CONFIG = """
 [enclave]
 socket = "enclave.sock"
-technology = "simulated"
 environments = ["{environment}"]
+[attestation]
+technology = "simulated"
 """
 
 

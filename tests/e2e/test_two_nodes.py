@@ -59,7 +59,8 @@ def test_three_nodes_found_admit_and_publish(tmp_path):
     with daemons(tmp_path, "registrar", "hospital", "sponsor") as (registrar, hospital, sponsor):
         space = found_space(registrar, hospital)
         did = sponsor.ready["did"]
-        registrar.call("credential.issue", subject=did, legal_name="Sponsor BV", country="NL")
+        claims = {"legal_name": "Sponsor BV", "country": "NL", "no_id": True}
+        registrar.call("credential.issue", subject=did, **claims)
         eventually(lambda: hospital.call("credential.list"))
         admit(sponsor, registrar, (registrar, hospital))
         everybody = (registrar, hospital, sponsor)
@@ -74,8 +75,8 @@ def test_three_nodes_found_admit_and_publish(tmp_path):
         assert {n.call("space.list")[0]["space"] for n in everybody} == {space}
         # A node that was off, killed, restores and catches up.
         hospital.kill()
-        claims = {"subject": "@hospital", "legal_name": "Hospital BV", "country": "NL"}
-        again = registrar.call("credential.issue", **claims)["credential"]
+        claims["legal_name"] = "Hospital BV"
+        again = registrar.call("credential.issue", subject="@hospital", **claims)["credential"]
         hospital.start()
         eventually(lambda: again in [one["credential"] for one in hospital.call("credential.list")])
 

@@ -21,7 +21,7 @@ from tests.strategies import flipped, plain
 
 HEARTBEAT = token.sign(A.signing, "heartbeat", Heartbeat(agreement=bytes(32), term=1, beat=1))
 LAPSE = Telling().offer("host-1").raw
-REQUEST = wire.SESSION_WIRE.pack_request(wire.Push(records=(LAPSE,)))
+REQUEST = wire.SESSION_WIRE.pack_request(wire.Push(records=(LAPSE,), proofs=()))
 ANSWER = wire.SESSION_WIRE.pack_answer(Done())
 
 DOORS: dict[str, tuple[Callable[[bytes], object], bytes]] = {

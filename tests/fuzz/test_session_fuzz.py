@@ -4,6 +4,7 @@ Nothing a peer sends may end the daemon, and what it may not see it never gets.
 """
 
 import tempfile
+import time
 import typing
 from functools import cache
 from pathlib import Path
@@ -35,9 +36,10 @@ from tests.agreements import A
 from tests.documents import documents
 from tests.sim.nodes import charter
 
-NOW = 1_700_000_000
-REQUESTS = [wire.Push, wire.Poke, wire.Pull, wire.GetOpening, wire.GetBlob, wire.GetPeers,
-            wire.Keep, wire.Beat, wire.TellStop, wire.AskRewrap, wire.Deliver]  # fmt: skip
+NOW = int(time.time())
+REQUESTS = [wire.Push, wire.Poke, wire.Pull, wire.GetHeader, wire.GetFeed, wire.GetOpening,
+            wire.GetBlob, wire.GetPeers, wire.Keep, wire.Beat, wire.TellStop, wire.GetStops,
+            wire.AskRewrap, wire.Deliver]  # fmt: skip
 
 
 def ring(name: str) -> Keyring:
@@ -79,7 +81,7 @@ class Stage:
 
     def known(self) -> list[bytes]:
         beat = Heartbeat(agreement=self.topic, term=1, beat=1)
-        stop = Stop(agreement=self.topic, what="withdrawal", consent=bytes(32))
+        stop = Stop(agreement=self.topic, what="withdrawal", consent=bytes(32), right=b"")
         bare = record.redact(self.invite(self.stranger.me.raw))
         return [
             self.topic,
@@ -129,7 +131,7 @@ async def test_every_request_is_answered_or_refused(data: st.DataObject) -> None
     shown = here.session._may_see(here.pipeline.world.rooms[here.topic], peer)
     assert shown == (peer == here.peers[0])
     match answer:
-        case wire.OpeningAnswer() | wire.BlobPiece():
+        case wire.OpeningAnswer() | wire.BlobPiece() | wire.HeaderAnswer() | wire.FeedAnswer():
             assert shown
         case wire.Batch(records=records, others=others):
             assert shown or not (records or others)

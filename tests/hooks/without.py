@@ -120,11 +120,7 @@ def signature() -> None:
     """Every signature is good."""
     from protocol import keys
 
-    class Trusting(keys.VerifyKey):
-        def verify(self, smessage: bytes, *_: Any, **__: Any) -> bytes:
-            return smessage
-
-    keys.VerifyKey = Trusting  # type: ignore[misc]
+    keys.verify = _nothing
 
 
 SWITCHES: Final[Mapping[str, Callable[[], None]]] = {

@@ -91,7 +91,7 @@ async def forge(host: Host, room: Room) -> dict[str, Any]:
     envelope[3] = bytes([envelope[3][0] ^ 1]) + envelope[3][1:]
     forged = codec.encode([envelope, body])
     victim = next(did for did, one in machine.parties.items() if one.name == "hospital-b")
-    took: wire.Took = await _ask(host, victim, wire.Push(records=(forged,)), wire.Took)
+    took: wire.Took = await _ask(host, victim, wire.Push(records=(forged,), proofs=()), wire.Took)
     return {"new": took.new}
 
 

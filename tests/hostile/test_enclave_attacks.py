@@ -20,6 +20,8 @@ from node.host import Host as HostNode
 from node.wire import Challenge
 from protocol import enclave_wire as wire
 from protocol import limits, record, shape, token
+from protocol.decision import quorum
+from protocol.dialogue import Done
 from protocol.errors import Refused
 from protocol.kinds.consent import PersonEnvelope, Stop, sealing_digest
 from protocol.sealing import wrap
@@ -53,22 +55,44 @@ def host(start):
 # --- a party -------------------------------------------------------------------------------------
 
 
-def invented(rig, number):
+def invented(rig, number, right=b""):
     """A withdrawal, rightly signed, of a consent that nobody gave."""
-    body = Stop(agreement=rig.id, what="withdrawal", consent=seed(f"consent {number}"))
+    consent = seed(f"consent {number}")
+    body = Stop(agreement=rig.id, what="withdrawal", consent=consent, right=right)
     return token.sign(seed(f"nobody {number}"), "stop", body)
 
 
-def test_invented_withdrawals_do_not_pile_up_until_no_record_has_room(host):
+def stop_id(raw):
+    return token.open_(raw, "stop", Stop).id
+
+
+@pytest.mark.parametrize("right", ["none", "forged", "another's"])
+def test_the_stops_of_strangers_count_nowhere(host, right):
+    """A liar silences itself: its statement names what nobody can show."""
     rig, summons = host.rig, host.summon()
-    honest = rig.statements(summons)[1:]
-    stops = host.door.enclave.sessions[rig.id].consents.stops
-    for round_ in range(3):
-        numbers = range(round_ * 200, round_ * 200 + 200)
-        flood = tuple(invented(rig, number) for number in numbers)
-        host.prepare(1, (rig.statement(rig.a, summons, stops=flood), *honest))
-        stops = host.door.enclave.sessions[rig.id].consents.stops
-        assert set(stops) == {token.open_(raw, "stop", Stop).id for raw in flood}
+    rights = {
+        "none": b"",
+        "forged": rig.right(seed("nobody 1"), by=seed("forger")),
+        "another's": rig.right(ANN.seed),
+    }
+    raw = invented(rig, 1, rights[right])
+    with pytest.raises(Refused) as caught:
+        host.door.ask(wire.Stops(agreement=rig.id, stops=(raw,)), Done)
+    assert caught.value.code in ("codec.malformed", "credential.issuer", "credential.subject")
+    liar = rig.statement(rig.a, summons, stops=(stop_id(raw),))
+    with pytest.raises(Refused, match=r"run\.statements"):
+        host.prepare(1, (liar, *rig.statements(summons)[1 : quorum(len(rig.parties))]))
+    assert host.door.enclave.sessions[rig.id].consents.stops == {}
+
+
+def test_more_withdrawals_than_a_record_can_name_are_refused(host, monkeypatch):
+    monkeypatch.setattr("protocol.limits.STOPS", 2)
+    rig = host.rig
+    person = seed("nobody 1"), seed("nobody 2"), seed("nobody 3")
+    raws = tuple(invented(rig, n, rig.right(key)) for n, key in enumerate(person, 1))
+    with pytest.raises(Refused, match=r"codec\.too-large"):
+        host.door.ask(wire.Stops(agreement=rig.id, stops=raws), Done)
+    host.door.ask(wire.Stops(agreement=rig.id, stops=raws[:2]), Done)
 
 
 def test_a_withdrawal_that_ends_a_consent_here_is_never_forgotten(host):
@@ -77,7 +101,9 @@ def test_a_withdrawal_that_ends_a_consent_here_is_never_forgotten(host):
     host.keep(person)
     summons = host.summon()
     honest = rig.statements(summons)
-    said = rig.statement(rig.a, summons, stops=(rig.stop(ANN, person.consent),))
+    stop = rig.stop(ANN, person.consent)
+    host.door.ask(wire.Stops(agreement=rig.id, stops=(stop,)), Done)
+    said = rig.statement(rig.a, summons, stops=(stop_id(stop),))
     assert person.id not in host.prepare(1, (said, *honest[1:])).shares
     assert person.id not in host.prepare(1, honest).shares
 

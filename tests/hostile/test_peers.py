@@ -11,27 +11,29 @@ from types import SimpleNamespace
 import pytest
 import trio
 
+from node import frontier, refusing, spread, wire
 from node import pipeline as pipeline_module
-from node import spread, wire
+from node.door import Door
 from node.effects import Effects
 from node.enclave_link import EnclaveUnreachable
 from node.host import shown_records
 from node.inbox import Inbox
 from node.net.memory import MemoryNetwork, memory_network
 from node.net.peer_id import peer_id_of
-from node.session import Session
-from node.talk import serve
+from node.session import BOUNDS, Session
+from node.talk import Conversation, serve
 from node.world import World
 from protocol import keys, limits, record, shape, token
 from protocol.dialogue import Done
 from protocol.effects import Execute, Release
 from protocol.errors import Refused
 from protocol.events import Received
+from protocol.identity import History
 from protocol.kinds.agreement import NegotiationOpening
 from protocol.kinds.host import Heartbeat, Lapse
-from protocol.kinds.space import Invite
+from protocol.kinds.space import Commitment, Invite
 from protocol.machines.agreement import Collaboration
-from protocol.machines.space import CHARTER_SLOT
+from protocol.machines.membership import CHARTER_SLOT
 from protocol.topic import read_opening
 from tests.agreements import CAST, HOST_1, HOST_2
 from tests.in_force import OPENING, QUORUM, Enclave, Telling
@@ -105,7 +107,7 @@ async def test_refusals_that_a_peer_causes_are_bounded(tmp_path: Path) -> None:
         bad = Invite(identity=b"x", roles=(), until=NOW)
         raws = [forged(b, "invite", replace(bad, until=number)).raw for number in range(200)]
         assert len((await a.pipeline.take(raws)).refused) == 200
-        assert len(a.journal.refusals(1000)) == pipeline_module.EXPLAINED
+        assert len(a.journal.refusals(1000)) == refusing.EXPLAINED
 
 
 async def test_what_waits_is_tried_again_once_per_batch(
@@ -123,7 +125,7 @@ async def test_what_waits_is_tried_again_once_per_batch(
             for number in range(40)
         ]
         await a.pipeline.take([made.raw for made in early])
-        assert len(room.waiting) == 40
+        assert len(a.pipeline.quarantine) == 40
         chain, place = [], room.feeds.place(b.keyring.me.vote_key)
         guest = make_keyring("guest").me.raw
         for number in range(10):
@@ -134,9 +136,9 @@ async def test_what_waits_is_tried_again_once_per_batch(
         calls = []
         admit = a.pipeline._admit
 
-        async def counted(*given: object) -> bool:
+        def counted(*given: object) -> bool:
             calls.append(given)
-            return await admit(*given)
+            return admit(*given)
 
         monkeypatch.setattr(a.pipeline, "_admit", counted)
         assert (await a.pipeline.take(chain)).new == 10
@@ -199,7 +201,7 @@ def test_nobody_takes_a_node_from_another() -> None:
     assert world.owners_of(victim) == {HOST_2.did}
     thief = replace(HOST_1.participant, nodes=HOST_2.participant.nodes)
     room = next(iter(world.rooms.values()))
-    room.machine.candidates[HOST_1.did] = thief
+    room.machine.histories[HOST_1.did] = History.of(thief)
     world.refresh()
     assert world.owners_of(victim) == {HOST_1.did, HOST_2.did}
 
@@ -214,24 +216,28 @@ def test_an_old_identity_does_not_replace_a_newer_one() -> None:
 # --- sync -----------------------------------------------------------------------------------------
 
 
-async def test_more_small_records_than_one_answer_holds_come_in_several(tmp_path: Path) -> None:
+async def test_more_small_records_than_one_answer_holds_come_in_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with pair(tmp_path) as (_, a, b):
         room, sizes = b.world.room(topic(b)), []
-        guest = make_keyring("guest").me.raw
         for number in range(limits.PUSH + 40):
-            body = Invite(identity=guest, roles=(), until=number)
-            await b.pipeline._publish(room, "invite", body)
-        ask = a.spread._ask
+            b.pipeline._publish(room, "commitment", Commitment(digest=number.to_bytes(32, "big")))
+        async with b.pipeline._writing():
+            pass
+        ask = Conversation.ask
 
-        async def watched(peer_: str, request: object, answer: type) -> object:
-            found = await ask(peer_, request, answer)
+        async def watched(
+            self: Conversation, request: object, answer: type, **rest: float
+        ) -> object:
+            found = await ask(self, request, answer, **rest)
             if isinstance(found, wire.Batch):
                 sizes.append(len(found.records))
             return found
 
-        a.spread._ask = watched  # type: ignore[method-assign]
+        monkeypatch.setattr(Conversation, "ask", watched)
         assert await a.spread.pull(name(b))
-        assert len(next(a.world.spaces()).invites) == limits.PUSH + 40
+        assert a.world.room(room.topic).feeds.heads == room.feeds.heads
         assert max(sizes, default=0) <= limits.PUSH
 
 
@@ -241,11 +247,14 @@ async def test_a_barred_key_is_not_asked_for_again(tmp_path: Path) -> None:
         one, other = forged(b, "invite", body), forged(b, "invite", replace(body, until=1))
         await a.pipeline.take([one.raw, other.raw])
         (proof,) = a.journal.equivocations(topic(a))
-        assert {proof.first, proof.second} == {one.raw, other.raw}
-        (frontier,) = [f for f in a.spread._frontiers() if f.topic == topic(a)]
-        wanted = {head.key: head.next for head in frontier.heads}
-        assert wanted[b.keyring.me.vote_key] == spread.NEVER
-        assert wanted[a.keyring.me.vote_key] < 10
+        assert {proof.first, proof.second} == {record.redact(one.raw), record.redact(other.raw)}
+        asked, following = frontier.page(a.world.rooms, frontier.LOWEST, {})
+        assert following is None
+        (mine,) = [f for f in asked.topics if f.topic == topic(a)]
+        wanted = {head.key: head for head in mine.heads}
+        liar = wanted[b.keyring.me.vote_key]
+        assert liar.next == liar.end == liar.fork == one.seq
+        assert wanted[a.keyring.me.vote_key].end is None
 
 
 async def test_hearsay_adds_addresses_and_takes_none_away(tmp_path: Path) -> None:
@@ -259,7 +268,7 @@ async def test_hearsay_adds_addresses_and_takes_none_away(tmp_path: Path) -> Non
         async def liar(peer_: str, request: object, answer: type) -> object:
             del peer_, answer
             return lie if isinstance(request, wire.GetPeers) else wire.Batch(
-                records=(), more=False, others=()
+                records=(), parts=(), proofs=(), forks=(), more=False, others=()
             )  # fmt: skip
 
         a.spread._ask = liar  # type: ignore[method-assign]
@@ -268,13 +277,15 @@ async def test_hearsay_adds_addresses_and_takes_none_away(tmp_path: Path) -> Non
         assert row.addresses[0] == "/good"
 
 
-async def test_a_blob_comes_in_whole_pieces(tmp_path: Path) -> None:
+async def test_a_blob_comes_in_whole_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with pair(tmp_path) as (_, a, b):
 
         async def dripping(*_: object) -> wire.BlobPiece:
             return wire.BlobPiece(data=b"x", size=1000)
 
-        a.spread._ask = dripping  # type: ignore[method-assign]
+        monkeypatch.setattr("node.fetching.ask", dripping)
         with pytest.raises(Refused, match=r"topic\.unknown"):
             await a.spread.fetch_blob(bytes(32), [name(b)])
 
@@ -288,7 +299,9 @@ async def test_a_fault_behind_a_door_is_an_answer_and_the_stream_goes_on(tmp_pat
         async def broken(_request: object, _peer: str) -> Done:
             raise EnclaveUnreachable("away")
 
-        network._nodes[name(b)].serve("/x", serve(wire.SESSION_WIRE, broken), admit_all=True)
+        network._nodes[name(b)].serve(
+            "/x", serve(wire.SESSION_WIRE, broken, Door(BOUNDS)), admit_all=True
+        )
         stream = await network.open(name(a), name(b), "/x")
         for _ in range(2):
             await stream.send(wire.SESSION_WIRE.pack_request(wire.Poke(topic=bytes(32))))
@@ -337,7 +350,7 @@ async def test_a_run_is_executed_once_at_a_time_and_a_failure_is_not_hurried() -
             calls.append(effect)
 
     fake = SimpleNamespace(refuse=lambda *given: refusals.append(given))
-    effects = Effects(fake, None, None, None)  # type: ignore[arg-type]
+    effects = Effects(fake, None, None)  # type: ignore[arg-type]
     effects.host = Slow()  # type: ignore[assignment]
     room = SimpleNamespace(topic=bytes(32))
     async with trio.open_nursery() as nursery:

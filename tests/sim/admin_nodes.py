@@ -76,7 +76,8 @@ async def operate(network, folder, name, *, policy=None, ring=None, task_status)
             await Reactions(node, policy_of(node)).run()
     finally:
         network.leave(transport.peer_id)
-        journal.close()
+        with trio.CancelScope(shield=True):
+            await node.pipeline.close()  # what a peer just sent is saved first
 
 
 @asynccontextmanager
@@ -110,7 +111,12 @@ async def _found(cast):
         for name in FOUNDERS
     ]
     made = await cast["registrar"].call(
-        "space.new", name="lung", purpose="research", founders=founders, registrars=["@registrar"]
+        "space.new",
+        name="lung",
+        purpose="research",
+        founders=founders,
+        registrars=["@registrar"],
+        advisors=["@registrar"],
     )
     for name in HOSPITALS:
         await cast[name].call("space.join", file=base64.b64decode(made["file"]))
@@ -125,7 +131,7 @@ async def _admit(cast):
     for name in (*HOSPITALS, *GUESTS):
         did = keys.did_text(cast[name].node.keyring.did)
         await cast["registrar"].call(
-            "credential.issue", subject=did, legal_name=f"{name} BV", country="NL"
+            "credential.issue", subject=did, legal_name=f"{name} BV", country="NL", no_id=True
         )
     for name, roles in GUESTS.items():
         made = await cast["hospital-a"].call("invite.new", card=await card(cast[name]), roles=roles)
@@ -136,3 +142,4 @@ async def _admit(cast):
         for row in (await cast[name].call("space.show"))["waiting"]:
             await cast[name].call("space.vote", subject=row["join"][:16])
     await eventually(lambda: all(len(_space(one).members()) == 9 for one in cast.values()))
+    await eventually(lambda: all(len(_space(one).credentials) == 8 for one in cast.values()))

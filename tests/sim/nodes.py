@@ -21,7 +21,7 @@ from node.store.journal import Journal
 from node.world import World
 from protocol import keys, shape
 from protocol.kinds.common import Vote
-from protocol.kinds.space import Charter, Founder
+from protocol.kinds.space import Charter, Founder, Terms
 
 
 @dataclass
@@ -63,7 +63,7 @@ async def peer(
     blobs = Blobs(folder / "blobs", keyring.store)
     spread = Spread(pipeline, blobs, transport, bootstrap)
     Session(pipeline, spread, blobs, transport, Inbox(pipeline))
-    pipeline.connect(spread.send, lambda _room, _effect: None)
+    pipeline.connect(spread.send, lambda _room, _effect: None, spread.warn)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(spread.run)
         yield Peer(keyring, journal, pipeline, spread)
@@ -79,7 +79,7 @@ def charter(founders: list[Keyring], registrar: Keyring) -> bytes:
             name="lung",
             purpose="survival",
             founders=tuple(Founder(identity=f.me.raw, roles=("data-provider",)) for f in founders),
-            registrars=(registrar.did,),
+            terms=Terms(registrars=(registrar.did,), advisors=(), recovery_delay=3600),
             salt=bytes(32),
         )
     )

@@ -32,6 +32,7 @@ from node.store.journal import Journal
 from node.world import World
 from protocol import enclave_wire as enclave
 from protocol import keys, kinds, limits, record, shape
+from protocol.attestation import policy
 from protocol.kinds import host
 from protocol.kinds.share import Receipt
 from tests.enclave_drive import Door, Host, enclaves
@@ -121,6 +122,8 @@ class Stage:
         self.sites: dict[str, Site] = {}
         self.records: list[bytes] = []
         self.outbox: list[bytes] = []
+        self.challenged: list[tuple[str, int]] = []
+        self.turned: set[str] = set()
         self.tasks: trio.Nursery | None = None
 
     async def open(self, doubted: tuple[str, ...] = ()) -> None:
@@ -129,7 +132,8 @@ class Stage:
         self.records += [first.candidacy.raw, second.candidacy.raw]
         for owner in (rig.a, rig.b):
             for one in (first, second):
-                self.records.append(self.verdict(owner, one, 1, one.who.name not in doubted))
+                fit = owner is rig.b or one.who.name not in doubted
+                self.records.append(self.verdict(owner, one, 1, fit))
         self.elect(1, first, (second,))
         for name in ("hospital-a", "hospital-b", "host-1", "host-2"):
             await self.site(name)
@@ -138,8 +142,13 @@ class Stage:
         body = self.verdict_on(of, term, eligible)
         return self.rig.pens[who.name].write("verdict", body).raw
 
-    @staticmethod
-    def verdict_on(of: Host, term: int, eligible: bool) -> host.Verdict:
+    async def verify(self, _machine: Any, candidacy: bytes, term: int) -> host.Verdict:
+        """The answer to a fresh challenge before sealing, whatever was found at the election."""
+        of = next(one for one in self.hosts.values() if one.candidacy.id == candidacy)
+        self.challenged.append((of.who.name, term))
+        return self.verdict_on(of, term, of.who.name not in self.turned)
+
+    def verdict_on(self, of: Host, term: int, eligible: bool) -> host.Verdict:
         return host.Verdict(
             candidacy=of.candidacy.id,
             term=term,
@@ -147,8 +156,9 @@ class Stage:
             reasons=() if eligible else ("evidence.measurement",),
             technology="simulated",
             nonce=seed("nonce"),
-            policy=seed("policy"),
+            policy=policy.digest(self.rig.document.attestation),
             at=AT,
+            until=2**39 if eligible else AT,
         )
 
     def say(self, who: Actor, kind: str, body: object) -> None:
@@ -193,7 +203,7 @@ class Stage:
             site.link = Link(self.hosts[name].door)
             site.lane = ShareLane(pipeline, transport, site.link, SealedShares(folder / "shares"))
         else:
-            site.owner = Owner(pipeline, transport)
+            site.owner = Owner(pipeline, transport, self.verify)
         await self.connect(site)
         return site
 

@@ -12,12 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from protocol import keys, kinds, record
+from protocol.attestation.advisories import hit
 from protocol.attestation.evidence import enclave_id
 from protocol.effects import Challenge, Effect, Execute, Publish, Summon
 from protocol.errors import Refused
 from protocol.events import Appraised, HeartbeatHeard, Received
+from protocol.kinds.advisory import Advisory, Measured
 from protocol.kinds.host import Candidacy, EnclaveKeys, Verdict
 from protocol.kinds.run import Order, Run, Started, Statement, Summons
+from protocol.machines.advisories import Ground
 from protocol.machines.agreement import Collaboration, Self
 from protocol.machines.runs import consents_root
 from protocol.record import Record
@@ -200,18 +203,35 @@ class Swarm:
         host = next(p for p in self.players.values() if p.did == made.author)
         alive = self.reachable(player, host) and host.enclave is not None
         alive = alive and keys.public(host.enclave) == offer.enclave.signing
+        measured = Measured(
+            technology="simulated",
+            registers={"software": offer.software},
+            platform=host.name,
+            tcb={},
+        )
+        election, wall = player.machine.election, START + int(self.now)
+        fit = alive and hit(election.ground.advisories, measured) is None
         verdict = Verdict(
             candidacy=candidacy,
             term=term,
-            eligible=alive,
-            reasons=() if alive else ("host.unreachable",),
+            eligible=fit,
+            reasons=() if fit else ("evidence.withdrawn" if alive else "host.unreachable",),
             technology="simulated",
             nonce=ZERO,
-            policy=ZERO,
-            at=START,
+            policy=election.policy_digest,
+            measured=measured if alive else None,
+            at=wall,
+            until=wall + 86_400 if fit else wall,
         )
         for due in player.machine.handle(Appraised(verdict), self.now):
             self.perform(player, due)
+
+    def advise(self, *advisories: Advisory) -> None:
+        """What the space says reaches every party within one round of sync."""
+        ground = Ground(advisories=advisories)
+        for player in self.players.values():
+            delay = self.random.random()
+            self.at(delay, lambda one=player: one.machine.election.heed(ground))
 
     # --- a host and its enclave -----------------------------------------------------------------
 
@@ -271,7 +291,7 @@ class Swarm:
         orders = host.machine.runs.orders
         order = orders[adopted.order][0] if adopted else host.machine.runs.pending_orders()[0]
         asked = kinds.read(Order, order)
-        stops = {keys.digest("stop", raw) for body in bodies for raw in body.stops}
+        stops = {stop for body in bodies for stop in body.stops}
         run = Run(
             number=number,
             term=term,

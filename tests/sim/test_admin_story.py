@@ -7,6 +7,7 @@ import time
 import pytest
 
 from node.admin.failure import Failure
+from protocol import record
 from protocol.audit.examine import examine
 from protocol.errors import Refused
 from tests.sim.admin_nodes import CONTRACT, DEMO, POLICIES, demo_cast
@@ -48,6 +49,13 @@ def in_force(one):
     return bool(list(one.node.world.collaborations()))
 
 
+def commitments(one):
+    """What a member that is no party learns of the agreement: no two digests are the same."""
+    raws = one.node.journal.records(space(one).id)
+    found = [made for made in map(record.parse, raws) if made.kind == "commitment"]
+    return {made.body["digest"] for made in found}
+
+
 async def test_from_founding_to_an_agreement_in_force(tmp_path):
     async with demo_cast(tmp_path) as cast:
         bundle = await publish(cast)
@@ -58,6 +66,7 @@ async def test_from_founding_to_an_agreement_in_force(tmp_path):
         assert proposed["signed"], proposed
         await eventually(lambda: all(in_force(cast[name]) for name in (*PARTIES, "host-1")))
         await check_what_was_agreed(cast, bundle)
+        await eventually(lambda: len(commitments(cast["host-1"])) == len(PARTIES))
         await check_acts(cast)
         await check_audit(b)
 

@@ -12,7 +12,8 @@ from node.net.peer_id import peer_id_of
 from protocol import codec, keys
 from protocol.kinds.identity import Claims, Credential
 from protocol.kinds.space import Invite, Join
-from protocol.machines.space import CHARTER_SLOT, admission_slot
+from protocol.machines.chain import admission_slot
+from protocol.machines.membership import CHARTER_SLOT
 from tests.sim.nodes import Peer, charter, eventually, make_keyring, peer, yes
 
 NOW = int(time.time())
@@ -70,7 +71,9 @@ async def test_founders_sign_and_an_invitee_is_admitted_by_vote(tmp_path: Path) 
         join = await late.pipeline.publish(topic, "join", Join(invite=invite.id))
         await eventually(lambda: all(space(p).waiting_joins(p.keyring.did) for p in peers))
         for one in peers[:3]:
-            await one.pipeline.publish(topic, "vote", yes(one, admission_slot(join.id), join.id))
+            await one.pipeline.publish(
+                topic, "vote", yes(one, admission_slot(topic, join.id), join.id)
+            )
         assert guest.did in space(peers[0]).members() or len(peers) > 3
         await eventually(lambda: all(guest.did in space(p).members() for p in [*peers, late]))
         assert space(late).credential(guest.did, NOW).claims == claims

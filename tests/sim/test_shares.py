@@ -343,6 +343,25 @@ async def test_no_key_goes_to_a_host_this_node_found_unfit(distrustful):
     assert published(stage) == []
 
 
+async def test_an_enclave_proves_itself_again_before_anything_is_sealed_to_it(stage):
+    stage.turned.add("host-1")
+    error = await refused("evidence.measurement", push, stage, stage.source(20))
+    assert "asked again before sealing" in error.detail
+    assert published(stage) == []
+    assert stage.challenged == [("host-1", 1)]
+
+
+async def test_each_sealing_asks_host_and_standby_anew_and_leaves_out_who_fails(stage):
+    stage.turned.add("host-2")
+    machine = stage.sites["hospital-a"].machine
+    outcome = await push(stage, stage.source(20))
+    assert stage.challenged == [("host-1", 1), ("host-2", 1)]
+    assert machine.wrapped_to(outcome.share) == {stage.hosts["host-1"].id}
+    await push(stage, stage.source(30))
+    # What a fresh challenge found is this node's verdict: the standby is not asked again.
+    assert stage.challenged == [("host-1", 1), ("host-2", 1), ("host-1", 1)]
+
+
 async def test_no_key_goes_to_a_host_this_node_never_looked_at(stage):
     second = stage.hosts["host-2"]
     await stage.tell(*stage.elect(2, second, ()))

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from protocol import keys
+from protocol.kinds.advisory import Advisory
 from tests.agreements import CAST
 from tests.in_force import OPENING, VOTERS
 from tests.sim.swarm import Swarm, Weather
@@ -96,6 +97,29 @@ def test_a_record_that_ignores_a_stop_never_ends_a_number() -> None:
     assert stop not in watcher.runs.proposals[1, 1][1].stops
     assert watcher.runs.committed()[1][1].term > 1
     assert stop in watcher.runs.committed()[1][1].stops
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_after_an_advisory_no_new_run_starts_on_the_host_that_it_hits(number: int) -> None:
+    """Whenever it comes: one round of sync later the next candidate runs, the old one never."""
+    made = swarm(200 + number, delay=0.2)
+    made.run(5)
+    assert made.players["hospital-a"].machine.election.elected(1) is not None
+    made.advise(Advisory(technology="simulated", platform="host-1", reason="stolen"))
+    made.run(made.now + 1.5)  # one round of sync
+    made.order("sponsor")
+    made.run(made.now + 60)
+    hit = CAST["host-1"].did
+    for name in VOTERS:
+        machine = made.players[name].machine
+        assert machine.election.elected().appointment.host == CAST["host-2"].did
+        assert 1 not in {term for _, term in machine.runs.started}, "host-1 started nothing"
+        assert all(run.term > 1 for _, run in machine.runs.committed().values())
+        lapsed = machine.election.lapses[1]
+        assert len(lapsed) >= 2
+        assert hit not in machine.election.elected().appointment.standbys
+    assert set(made.committed("sponsor")) == {1}
+    check_safety(made)
 
 
 @pytest.mark.parametrize("number", [int(os.environ["SEED"])] if "SEED" in os.environ else range(12))

@@ -2,30 +2,31 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclave_host import attest, measure
 from enclave_host.attest.simulated import SimulatedAttester
 from protocol import codec, keys, limits, shape, token
-from protocol.attestation import policy as policies
 from protocol.attestation import simulated
-from protocol.attestation.appraise import Appraisal, appraise
+from protocol.attestation.appraise import EXAMINERS, Appraisal, appraise
 from protocol.attestation.evidence import (
     Binding,
     Claims,
     EvidenceBundle,
     binding_hash,
+    binding_preimage,
     enclave_id,
 )
-from protocol.errors import RULES, Refused
-from protocol.kinds.agreement import Attestation, ReferenceValue
+from protocol.attestation.findings import Findings
+from protocol.errors import RULES
+from protocol.kinds.advisory import Advisory, Measured
+from protocol.kinds.attestation import Attestation, NitroTerms, SimulatedTerms, TpmTerms
 from protocol.kinds.host import EnclaveKeys
 from tests.strategies import flipped
 
@@ -42,15 +43,16 @@ BINDING = Binding(
     nonce=b"\x07" * 32,
     software=SOFTWARE,
 )
-POLICY = Attestation(
-    accept=(ReferenceValue(technology="simulated", measurement=SOFTWARE),), max_age=3600
-)
+POLICY = Attestation(max_age=3600, simulated=SimulatedTerms(accept=({"software": SOFTWARE},)))
+NITRO = NitroTerms(accept=({"pcr0": b"\x0a" * 48},))
+HARDWARE = Attestation(max_age=3600, nitro=NITRO)
+MEASURED = Measured(technology="simulated", registers={"software": SOFTWARE}, tcb={})
 BUNDLE = attest.bundle(SimulatedAttester(SOFTWARE), BINDING)
 
 
-def accepting(*values: tuple[str, bytes], max_age: int = 3600) -> Attestation:
-    accept = tuple(ReferenceValue(technology=name, measurement=value) for name, value in values)
-    return Attestation(accept=accept, max_age=max_age)
+def accepting(*software: bytes, max_age: int = 3600) -> Attestation:
+    accept = tuple({"software": value} for value in software)
+    return Attestation(max_age=max_age, simulated=SimulatedTerms(accept=accept))
 
 
 def changed(**parts: object) -> bytes:
@@ -109,10 +111,11 @@ def test_honest_bundle() -> None:
         accepted=True,
         reasons=(),
         details=(),
-        claims={"label": "SIMULATED, NOT CONFIDENTIAL", "measurement": SOFTWARE.hex()},
+        claims={"label": "SIMULATED, NOT CONFIDENTIAL", "software": SOFTWARE.hex()},
         digest=hashlib.sha256(BUNDLE).digest(),
         keys=ENCLAVE,
         software=SOFTWARE,
+        measured=MEASURED,
         valid_until=NOW + 3600,
     )
 
@@ -120,17 +123,24 @@ def test_honest_bundle() -> None:
 def test_other_measurement() -> None:
     bundle = attest.bundle(SimulatedAttester(b"\x08" * 32), BINDING)
     assert reasons(bundle) == {"evidence.measurement"}
+    found = appraise(bundle, POLICY, BINDING, NOW)
+    assert (b"\x08" * 32).hex() in found.details[0]
+    assert found.claims["software"] == (b"\x08" * 32).hex(), "people see what it says"
+    assert found.measured is None
 
 
-def test_measurement_of_another_technology() -> None:
-    policy = accepting(("tdx", SOFTWARE), ("sgx", b"\x08" * 32))
-    assert reasons(BUNDLE, policy) == {"evidence.technology"}
+def test_one_of_several_measurements() -> None:
+    assert reasons(BUNDLE, accepting(b"\x08" * 32, SOFTWARE)) == set()
+
+
+def test_a_technology_that_the_policy_does_not_name() -> None:
+    assert reasons(BUNDLE, HARDWARE) == {"evidence.technology"}
 
 
 def test_technology_without_a_verifier() -> None:
-    binding = dataclasses.replace(BINDING, technology="tdx")
-    raw = changed(technology="tdx", binding=binding)
-    assert reasons(raw, accepting(("tdx", SOFTWARE)), binding) == {"evidence.technology"}
+    binding = dataclasses.replace(BINDING, technology="abacus")
+    raw = changed(technology="abacus", binding=binding)
+    assert reasons(raw, POLICY, binding) == {"evidence.technology"}
 
 
 def test_bundle_and_binding_of_different_technologies() -> None:
@@ -152,7 +162,7 @@ def test_evidence_with_another_label() -> None:
         "measurement": SOFTWARE,
     }
     envelope = keys.sign1(bytes(32), "token/simulated-evidence", codec.encode(report))
-    assert reasons(changed(evidence=codec.encode(envelope))) == {"evidence.signature"}
+    assert reasons(changed(evidence=codec.encode(envelope))) == {"evidence.malformed"}
 
 
 def test_evidence_that_is_another_token() -> None:
@@ -162,16 +172,16 @@ def test_evidence_that_is_another_token() -> None:
 
 
 def test_simulated_evidence_with_endorsements() -> None:
-    assert reasons(changed(endorsements={"vcek": b"x"})) == {"evidence.signature"}
+    assert reasons(changed(endorsements={"vcek": b"x"})) == {"evidence.malformed"}
 
 
 def test_unknown_version() -> None:
-    assert reasons(changed(version=2)) == {"evidence.signature"}
+    assert reasons(changed(version=2)) == {"evidence.malformed"}
 
 
 def test_all_reasons_are_reported() -> None:
     expected = dataclasses.replace(BINDING, term=2, nonce=bytes(32))
-    policy = accepting(("simulated", b"\x08" * 32), max_age=0)
+    policy = accepting(b"\x08" * 32, max_age=0)
     assert reasons(BUNDLE, policy, expected) == {
         "evidence.policy",
         "evidence.stale",
@@ -194,11 +204,19 @@ def test_any_flipped_bit_is_refused(raw: bytes) -> None:
     assert reasons(raw)
 
 
-# --- what later verifiers may claim --------------------------------------------------------------
+# --- what a technology may claim -----------------------------------------------------------------
 
 
-def verdict(verify: object, policy: Attestation = POLICY) -> Appraisal:
-    return appraise(BUNDLE, policy, BINDING, NOW, {"simulated": verify})  # type: ignore[dict-item]
+def verdict(policy: Attestation = POLICY, advisories: Any = (), **claimed: Any) -> Appraisal:
+    """The appraisal, where the evidence claims something else."""
+
+    def examine(*given: Any) -> Claims | None:
+        claims = simulated.examine(*given)
+        assert claims is not None
+        return dataclasses.replace(claims, **claimed)
+
+    examiners = {"simulated": examine}
+    return appraise(BUNDLE, policy, BINDING, NOW, advisories=advisories, examiners=examiners)
 
 
 @pytest.mark.parametrize(
@@ -212,48 +230,144 @@ def verdict(verify: object, policy: Attestation = POLICY) -> Appraisal:
     ],
 )
 def test_age_of_evidence_that_states_its_time(issued: int, codes: tuple[str, ...]) -> None:
-    def verify(evidence: bytes, endorsements: Mapping[str, bytes], now: int) -> Claims:
-        assert now == NOW
-        claims = simulated.verify(evidence, endorsements, now)
-        return dataclasses.replace(claims, issued=issued)
-
-    assert verdict(verify).reasons == codes
+    assert verdict(issued=issued).reasons == codes
 
 
-def test_a_verifier_that_breaks_is_a_refusal() -> None:
-    def verify(evidence: bytes, endorsements: Mapping[str, bytes], now: int) -> Claims:
-        raise IndexError("x" * 10_000)
+def test_a_verdict_lasts_as_long_as_what_it_rests_on() -> None:
+    assert verdict(valid_until=NOW + 60).valid_until == NOW + 60
+    assert verdict(valid_until=NOW + 9999).valid_until == NOW + 3600
+    assert verdict(issued=NOW - 600).valid_until == NOW + 3000
+    assert verdict(issued=NOW + 60).valid_until == NOW + 3600, "not longer by a fast clock"
+    assert verdict(valid_until=NOW).reasons == ("evidence.collateral",)
+    assert verdict(valid_until=NOW).valid_until == NOW
 
-    found = verdict(verify)
-    assert found.reasons == ("evidence.signature",)
+
+def test_only_the_machines_that_the_policy_names() -> None:
+    def reasons_on(platform: str | None) -> tuple[str, ...]:
+        named = dataclasses.replace(NITRO, platforms=("i-1", "i-2"))
+        policy = Attestation(max_age=3600, nitro=named)
+        binding = dataclasses.replace(BINDING, technology="nitro")
+        raw = changed(technology="nitro", binding=binding)
+        claims = Claims(
+            report_data=binding_hash(binding),
+            registers={"pcr0": b"\x0a" * 48, "pcr1": b"\x0b" * 48},
+            platform=platform,
+            tcb={},
+            issued=NOW,
+            valid_until=NOW + 60,
+            facts={},
+        )
+        examiners = {"nitro": lambda *_: claims}
+        return appraise(raw, policy, binding, NOW, examiners=examiners).reasons
+
+    assert reasons_on("i-2") == ()
+    assert reasons_on("i-3") == reasons_on(None) == ("evidence.platform",)
+
+
+def test_every_named_register_must_be_equal() -> None:
+    two = {"software": SOFTWARE, "other": b"\x01"}
+    assert verdict(registers=two).accepted
+    assert verdict(registers={"other": SOFTWARE}).reasons == ("evidence.measurement",)
+    assert verdict(registers={}).reasons == ("evidence.measurement",)
+
+
+@pytest.mark.parametrize("technology", ["tpm", "swtpm"])
+def test_a_tpm_answers_with_its_own_hash_and_an_opened_credential(technology: str) -> None:
+    binding = dataclasses.replace(BINDING, technology=technology)
+    raw = changed(technology=technology, binding=binding)
+    short = hashlib.sha256(binding_preimage(binding)).digest()
+    registers = {"pcr11": b"\x0a" * 32}
+    terms = TpmTerms(accept=(registers,), authorities=(b"\x01" * 32,))
+    policy = Attestation(max_age=3600, **{technology: terms})
+
+    def found(report_data: bytes, activated: bool) -> tuple[str, ...]:
+        claims = Claims(
+            report_data=report_data,
+            registers=registers,
+            platform=None,
+            tcb={},
+            issued=None,
+            valid_until=None,
+            facts={},
+        )
+        examiners = {technology: lambda *_: claims}
+        return appraise(raw, policy, binding, NOW, activated=activated, examiners=examiners).reasons
+
+    assert found(short, True) == ()
+    assert found(short, False) == ("evidence.binding",)
+    assert found(binding_hash(binding), True) == ("evidence.binding",)
+
+
+@pytest.mark.parametrize("claims", [None, IndexError("x" * 10_000), RecursionError()])
+def test_a_verifier_that_breaks_is_a_refusal(claims: Exception | None) -> None:
+    def examine(*_: object) -> None:
+        if claims is not None:
+            raise claims
+
+    found = appraise(BUNDLE, POLICY, BINDING, NOW, examiners={"simulated": examine})
+    assert found.reasons == ("evidence.malformed",)
     assert len(found.details[0]) <= 500
 
 
-# --- policy --------------------------------------------------------------------------------------
+def test_claims_with_faults_are_shown_and_refused() -> None:
+    def examine(*given: Any) -> Claims | None:
+        given[-1].add("evidence.debug", "debug is on")
+        return simulated.examine(*given)
+
+    found = appraise(BUNDLE, POLICY, BINDING, NOW, examiners={"simulated": examine})
+    assert found.reasons == ("evidence.debug",)
+    assert found.claims["software"] == SOFTWARE.hex()
+    assert (found.keys, found.software, found.measured) == (None, None, None)
 
 
-@pytest.mark.parametrize(
-    "policy",
-    [
-        accepting(),
-        accepting(("simulated", bytes(32))),
-        accepting(("simulated", SOFTWARE), ("simulated", SOFTWARE)),
-        accepting(("simulated", SOFTWARE), ("tdx", SOFTWARE)),
-        accepting(("abacus", SOFTWARE)),
-        accepting(("simulated", SOFTWARE), max_age=0),
-        accepting(("simulated", SOFTWARE), max_age=limits.EVIDENCE_AGE + 1),
-    ],
+def test_an_advisory_withdraws_what_was_accepted() -> None:
+    hit = Advisory(technology="simulated", registers={"software": SOFTWARE}, reason="leaks")
+    other = dataclasses.replace(hit, registers={"software": b"\x08" * 32})
+    assert verdict(advisories=(other,)).accepted
+    found = verdict(advisories=(other, hit))
+    assert (found.reasons, found.details) == (("evidence.withdrawn",), ("leaks",))
+    assert found.keys is None
+    assert found.measured == MEASURED, "so that a voter knows when the advisory is taken back"
+
+
+# --- hardware, or not ----------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_no_evidence_for_tests_passes_where_hardware_is_asked(data: st.DataObject) -> None:
+    technology = data.draw(st.sampled_from(["simulated", "swtpm"]))
+    named = data.draw(st.sampled_from([technology, "nitro", "tpm"]))
+    binding = dataclasses.replace(BINDING, technology=named)
+    evidence = data.draw(
+        st.sampled_from([simulated.produce(bytes(32), binding_hash(binding), SOFTWARE)])
+        | st.binary(max_size=200)
+    )
+    raw = changed(technology=technology, binding=binding, evidence=evidence)
+    mixed = dataclasses.replace(HARDWARE, simulated=POLICY.simulated)
+    for policy in (HARDWARE, mixed):
+        for expected in (BINDING, binding):
+            found = appraise(raw, policy, expected, NOW, activated=True)
+            assert not found.accepted
+
+
+@pytest.mark.parametrize("technology", sorted(EXAMINERS))
+@given(
+    evidence=st.binary(max_size=1300),
+    endorsements=st.dictionaries(
+        st.sampled_from(["vcek", "vlek", "ask", "crl", "collateral", "ek_chain", "x"]),
+        st.binary(max_size=200),
+        max_size=3,
+    ),
 )
-def test_policies_that_refuse_everything(policy: Attestation) -> None:
-    assert len(policies.lint(policy)) == 1
-    assert "evidence.policy" in reasons(BUNDLE, policy)
-
-
-def test_policies_that_stand() -> None:
-    assert policies.lint(POLICY) == []
-    assert policies.lint(accepting(("simulated", SOFTWARE), ("simulated", b"\x08" * 32))) == []
-    assert policies.lint(accepting(("tdx", SOFTWARE), ("sev-snp", SOFTWARE))) == []
-    assert policies.digest(POLICY) != policies.digest(accepting(("simulated", b"\x08" * 32)))
+@settings(max_examples=40, deadline=None)
+def test_no_bytes_pass_for_any_technology(
+    technology: str, evidence: bytes, endorsements: dict[str, bytes]
+) -> None:
+    binding = dataclasses.replace(BINDING, technology=technology)
+    parts = {"evidence": evidence, "endorsements": endorsements, "binding": binding}
+    raw = changed(technology=technology, **parts)
+    for policy in (HARDWARE, POLICY):
+        assert reasons(raw, policy, binding)
 
 
 # --- the enclave's side --------------------------------------------------------------------------
@@ -267,9 +381,9 @@ def test_the_simulated_key_is_thrown_away() -> None:
 
 def test_simulated_evidence_needs_64_bytes() -> None:
     for size in (63, 65):
-        raw = simulated.produce(bytes(32), bytes(size), SOFTWARE)
-        with pytest.raises(Refused):
-            simulated.verify(raw, {}, NOW)
+        raw, found = simulated.produce(bytes(32), bytes(size), SOFTWARE), Findings()
+        assert simulated.examine(raw, {}, None, NOW, found) is None
+        assert list(found.codes) == ["evidence.malformed"]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import trio
 from pyarrow import feather, ipc, parquet
 
-from node.connectors import CONTRACT_BYTES, SourceError, tables
+from node.connectors import CONTRACT_BYTES, SourceError, formats, tables
 from node.connectors.contract import read_contract
 from node.connectors.process import Source, reading
 from node.share_upload import measure
@@ -110,7 +110,7 @@ def test_what_lies_under_a_missing_value_never_leaves(tmp_path):
 
 
 def test_large_files_come_in_bounded_batches(tmp_path):
-    count = tables.ROWS * 2 + 5
+    count = formats.ROWS * 2 + 5
     site = pa.array([None if n % 7 == 0 else n for n in range(count)])
     table = pa.table(
         {
@@ -127,7 +127,7 @@ def test_large_files_come_in_bounded_batches(tmp_path):
     assert table_of(first).equals(table_of(written(tmp_path / "a.parquet")[0]))
     assert table_of(first).to_pydict() == table.to_pydict()
     sizes = [batch.num_rows for batch in ipc.open_stream(first)]
-    assert max(sizes) <= tables.ROWS
+    assert max(sizes) <= formats.ROWS
     assert written(tmp_path / "a.arrow")[0] == first
 
 
@@ -214,7 +214,7 @@ def test_columns_must_be_those_of_the_contract(tmp_path, head, word):
         ('{"person": "p", "value": 1, "age": 2}', "source.columns", ("age",)),
         ("[1]", "source.format", ("row 1",)),
         ("[" * 100_000, "source.format", ("row 1",)),
-        ('{"person": "' + "x" * tables.BLOCK + '"}', "source.format", ("row 1",)),
+        ('{"person": "' + "x" * formats.BLOCK + '"}', "source.format", ("row 1",)),
     ],
 )
 def test_faults_of_json_lines(tmp_path, line, code, words):

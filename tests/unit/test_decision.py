@@ -15,7 +15,7 @@ from tests.strategies import KEYS, SEEDS, vote
 A, B = b"\x0a" * 32, b"\x0b" * 32
 TOPIC = bytes(32)
 SLOT = "run/1/1"
-RULE = Rule(voters={key: key for key in KEYS[:6]}, needed=5)
+RULE = Rule(voters={key: frozenset((key,)) for key in KEYS[:6]}, needed=5)
 
 
 def ballot(*votes: Record, rule: Rule = RULE) -> Ballot:

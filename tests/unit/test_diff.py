@@ -4,6 +4,7 @@ import pytest
 
 from protocol import diff
 from protocol.kinds.agreement import Source
+from protocol.kinds.attestation import SimulatedTerms
 from tests.agreements import DOCUMENT, HOST_1, PARTIES, SPONSOR, A, B, C, actor, seed, with_rules
 
 
@@ -60,11 +61,13 @@ def test_people_and_runs_and_seconds():
 
 
 def test_the_second_of_two_equal_names_is_seen_too():
-    one = DOCUMENT.attestation.accept[0]
-    first = replace(DOCUMENT.attestation, accept=(one, replace(one, measurement=seed("x"))))
-    second = replace(first, accept=(replace(one, measurement=seed("y")), first.accept[1]))
+    one, other, third = ({"software": seed(name)} for name in "xyz")
+    first = replace(DOCUMENT.attestation, simulated=SimulatedTerms(accept=(one, other)))
+    second = replace(DOCUMENT.attestation, simulated=SimulatedTerms(accept=(one, third)))
     before, after = (replace(DOCUMENT, attestation=each) for each in (first, second))
-    assert only(after, before).field == "attestation.accept.simulated.measurement"
+    found = only(after, before)
+    assert found.field == "attestation.simulated.accept.2.software"
+    assert found.after == seed("z").hex() != found.before  # whole: a prefix is cheap to forge
 
 
 def test_a_new_identity_is_shown():

@@ -20,8 +20,10 @@ from tests.enclave_vitals import CONTRACT
 GOOD = """\
 [enclave]
 socket = "run/enclave.sock"
-technology = "simulated"
 environments = ["environment"]
+
+[attestation]
+technology = "simulated"
 
 [limits]
 data = "1 GiB"
@@ -47,15 +49,44 @@ def test_paths_are_relative_to_the_file_or_to_the_state(tmp_path):
 
 
 def test_every_error_comes_at_once_with_its_line(tmp_path):
-    text = GOOD.replace("simulated", "sgx").replace('"1 GiB"', '"lots"').replace("30", "0")
+    text = GOOD.replace("simulated", "none").replace('"1 GiB"', '"lots"').replace("30", "0")
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text + "disk = 1\n[more]\n")
     lines = str(caught.value).splitlines()
     assert [line.partition(" ")[0] for line in lines] == [
-        "enclave.toml:3:", "enclave.toml:7:", "enclave.toml:8:", "enclave.toml:9:",
-        "enclave.toml:10:",
+        "enclave.toml:6:", "enclave.toml:9:", "enclave.toml:10:", "enclave.toml:11:",
+        "enclave.toml:12:",
     ]  # fmt: skip
     assert ["technology" in lines[0], "data" in lines[1], "more" in lines[4]] == [True] * 3
+
+
+def test_where_evidence_comes_from(tmp_path):
+    found = load(tmp_path, GOOD).source
+    assert (found.technology, found.collateral, found.ek_certificate) == ("simulated", None, None)
+    assert found.tcti == "device:/dev/tpmrm0"
+    said = (
+        'technology = "tpm"\ncollateral = "kept"\ntpm = "swtpm:path=/x"\nek_certificate = "ek.der"'
+    )
+    found = load(tmp_path, GOOD.replace('technology = "simulated"', said)).source
+    assert found.technology == "tpm"
+    assert found.tcti == "swtpm:path=/x"
+    assert found.collateral == tmp_path / "kept"
+    assert found.ek_certificate == tmp_path / "ek.der"
+
+
+@pytest.mark.parametrize(
+    "line", ["tpm = 1", 'tpm = ""', "collateral = 1", "ek_certificate = []", "root = 1", "nsm = 1"]
+)
+def test_a_wrong_line_about_evidence_is_refused(tmp_path, line):
+    """Also one that would move a device: places are arguments of the code, for tests."""
+    text = GOOD.replace('technology = "simulated"', f'technology = "simulated"\n{line}')
+    with pytest.raises(ConfigError, match=rf"7: attestation\.{line.split()[0]}"):
+        load(tmp_path, text)
+
+
+def test_technology_must_be_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"attestation\.technology: one of auto, nitro"):
+        load(tmp_path, GOOD.replace('technology = "simulated"', ""))
 
 
 @pytest.mark.parametrize("text", ["", "[enclave", "enclave = 1", "\udcff"])
@@ -70,7 +101,7 @@ def test_the_configurations_of_the_demo_are_sound(tmp_path):
     (tmp_path / "environments/scientific").mkdir(parents=True)
     demo = PROJECT / "configs/demo"
     first, second = (config.load(demo / f"enclave-host-{n}.toml", tmp_path) for n in (1, 2))
-    assert first.technology == "simulated"
+    assert first.source.technology == "simulated"
     assert (first.socket != second.socket, first.room != second.room) == (True, True)
 
 

@@ -10,6 +10,7 @@ from protocol import record, shape, token
 from protocol.dialogue import Done
 from protocol.errors import RULES, Refused
 from protocol.kinds import run
+from protocol.kinds.consent import Stop
 from tests.enclave_drive import Door, Host, body_of, enclaves
 from tests.enclave_rig import AT, UNTIL, Patient, Rig, rows_of, seed
 
@@ -265,9 +266,12 @@ def test_one_party_is_enough_to_bring_a_withdrawal(host):
     summons = host.summon()
     stop = host.rig.stop(ANN, said[ANN])
     answers = (
-        host.rig.statement(host.rig.a, summons, stops=(stop,)),
+        host.rig.statement(host.rig.a, summons, stops=(token.open_(stop, "stop", Stop).id,)),
         *host.rig.statements(summons)[1:],
     )
+    # A host that does not show the stop cannot use the statement that names it.
+    refused("run.share-missing", host.prepare, 1, answers)
+    show(host, stop)
     assert len(host.prepare(1, answers).shares) == 3
     assert len(host.prepare(1, host.rig.statements(summons)).shares) == 3  # for ever
 
@@ -276,7 +280,14 @@ def test_a_statement_with_a_stop_of_another_agreement_does_not_count(host):
     other = Rig(seed("environment"), at_most=4)
     stop = other.stop(ANN, other.consent(ANN))
     summons = host.summon()
-    refused("run.statements", host.prepare, 1, host.rig.statements(summons, stops=(stop,)))
+    said = host.rig.statements(summons, stops=(token.open_(stop, "stop", Stop).id,))
+    with pytest.raises(Refused, match=r"consent\.scope"):
+        show(host, stop)
+    refused("run.statements", host.prepare, 1, said)
+
+
+def show(host, stop):
+    host.door.ask(wire.Stops(agreement=host.rig.id, stops=(stop,)), Done)
 
 
 # --- code and environment ------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from node.vault.callers import GatewayCall, gateway_call
 from protocol import keys, merkle, record, shape, token
 from protocol.dialogue import Done
 from protocol.errors import Refused
-from protocol.kinds.consent import PersonShare, SealedEnvelope, Stop, StopReceipt
+from protocol.kinds.consent import PersonShare, SealedEnvelope, Stop, StopReceipt, StopRight
 from protocol.kinds.run import Delivery
 from tests.agreements import seed
 from tests.people_rig import Village, village
@@ -216,7 +216,6 @@ async def test_only_a_persons_offer_is_carried(tmp_path: Path) -> None:
         # A person's goes to the host, byte for byte; there the enclave says no.
         await refused(share_answer(here, pack(offer(here))), "share.wrap")
         assert here.hosts["host-1"].offers == [pack(offer(here))]
-        assert here.nodes["hospital-a"].journal.states("gateway/owner/") == {}
 
 
 async def test_after_the_offer_only_frames_within_the_bound_go_on(
@@ -264,9 +263,15 @@ async def test_without_a_host_the_person_hears_so(tmp_path: Path) -> None:
 # --- stops ----------------------------------------------------------------------------------------
 
 
-def stop(here: Village, key: bytes, consent: bytes) -> bytes:
-    body = Stop(agreement=here.story.id, what="withdrawal", consent=consent)
+def stop(here: Village, key: bytes, consent: bytes, right: bytes | None = None) -> bytes:
+    found = right_of(here, key) if right is None else right
+    body = Stop(agreement=here.story.id, what="withdrawal", consent=consent, right=found)
     return token.sign(key, "stop", body)
+
+
+def right_of(here: Village, key: bytes, by: bytes = RINGS["registrar"].record) -> bytes:
+    body = StopRight(agreement=here.story.id, key=keys.public(key))
+    return token.sign(by, "stop-right", body)
 
 
 async def test_a_stop_goes_to_all_parties_and_their_receipts_come_back(tmp_path: Path) -> None:
@@ -290,29 +295,44 @@ async def test_a_party_out_of_reach_is_left_out(tmp_path: Path) -> None:
             assert len(await call.stop(stop(here, ME, seed("consent")))) == 4
 
 
-async def test_strangers_cannot_use_up_the_room_for_true_stops(
+async def test_a_flood_by_strangers_is_kept_nowhere(tmp_path: Path) -> None:
+    """Neither through a gateway nor by a member that lies: parties look themselves."""
+    async with village(tmp_path) as here:
+        stranger, thief = seed("stranger"), seed("thief")
+        flood = {
+            "codec.malformed": stop(here, stranger, seed("c"), b""),
+            "credential.issuer": stop(
+                here, stranger, seed("c"), right_of(here, stranger, seed("forger"))
+            ),
+            "credential.subject": stop(here, thief, seed("c"), right_of(here, ME)),
+        }
+        async with visit(here) as call:
+            for code, raw in flood.items():
+                await refused(call.stop(raw), code)
+                await refused(here.gateway.session.take_stop(raw), code)
+            assert len(await call.stop(stop(here, ME, seed("consent")))) == 5
+        for name in PARTIES:
+            assert len(here.nodes[name].journal.states("stop/")) == 1
+
+
+async def test_one_person_stops_so_often_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateways, "UNKNOWN_STOPS", 2)
+    monkeypatch.setattr("protocol.limits.STOPS_OF_ONE", 2)
     async with village(tmp_path) as here:
-        person = PersonShare(
-            agreement=here.story.id, owner=keys.public(ME), share=seed("s"), envelopes=()
-        )
-        here.gateway.note_owner(person)
-        async with visit(here) as call:
-            first = stop(here, seed("stranger 0"), seed("c"))
-            await call.stop(first)
-            await call.stop(stop(here, seed("stranger 1"), seed("c")))
-            await refused(call.stop(stop(here, seed("stranger 2"), seed("c"))), "door.busy")
-            assert len(await call.stop(first)) == 5
-            assert len(await call.stop(stop(here, ME, seed("consent")))) == 5
+        take = here.gateway.session.take_stop
+        raws = [stop(here, ME, seed(f"consent {n}")) for n in range(3)]
+        for raw in (*raws[:2], raws[0]):
+            assert (await take(raw)).receipt
+        await refused(take(raws[2]), "codec.too-large")
+        assert (await take(stop(here, seed("another"), seed("c")))).receipt
 
 
 async def test_forged_and_stray_stops_are_refused(tmp_path: Path) -> None:
     async with village(tmp_path) as here:
         whole = bytearray(stop(here, ME, seed("consent")))
         whole[-1] ^= 1
-        body = Stop(agreement=seed("elsewhere"), what="withdrawal", consent=seed("c"))
+        body = Stop(agreement=seed("elsewhere"), what="withdrawal", consent=seed("c"), right=b"")
         async with visit(here) as call:
             await refused(call.stop(bytes(whole)), "record.signature")
             await refused(call.stop(token.sign(ME, "stop", body)), "topic.unknown")

@@ -7,17 +7,22 @@ from typing import Any
 
 import pytest
 
+from node import codes
+from node import people_wire as pw
 from node.net.transport import TransportError
+from node.registrar import Registrar
 from node.store import StoreError
-from node.vault import checks, light, steps
+from node.vault import acts, checks, light, steps
 from node.vault.contents import Given
+from node.vault.keeper import Keeper
 from node.vault.light import LightPeer
 from node.vault.standing import confirmed, standing
 from node.vault.vault import Vault
 from protocol import keys, record, token
 from protocol.attestation.evidence import enclave_id
 from protocol.errors import Refused
-from protocol.kinds.consent import Consent, Stop, StopReceipt
+from protocol.identity import History
+from protocol.kinds.consent import Consent, Stop, StopReceipt, StopRight
 from protocol.kinds.share import Share
 from tests.agreements import seed
 from tests.people_rig import Village, cheap, examine, give, real_lane, refused, village
@@ -120,9 +125,6 @@ async def test_through_the_share_lane_of_the_product(tmp_path: Path) -> None:
         peer = await here.person()
         assert (await give(peer, here)).state == "in force"
         assert here.story.enclaves["host-1"].plain == b"arrow stream"
-        owner = keys.public(peer.vault.participation(here.story.id).keys.signing)
-        name = f"gateway/owner/{here.story.id.hex()}/{owner.hex()}"
-        assert here.nodes["hospital-a"].journal.state(name) == b""
         hosts = next(node.pipeline.world.collaborations())
         (given,) = peer.vault.participation(here.story.id).given
         assert given.share is not None
@@ -222,6 +224,78 @@ async def test_two_vaults_of_one_person_count_once(tmp_path: Path) -> None:
         await refused(give(await here.person("02"), here), "person.duplicate")
 
 
+async def test_a_vault_takes_the_link_of_a_qr_code_as_it_is(tmp_path: Path) -> None:
+    async with village(tmp_path) as here:
+        keeper = Keeper(here.connect)
+        keeper.hold(here.vault())
+        link = codes.link(
+            here.registrar.enrol_new("row-224", "patient", 30), here.registrar_address
+        )
+        wrong = link.replace("code=", "code=A")
+        await refused(acts.call(keeper, "vault.enrol", {"code": wrong}), "enrolment.code")
+        assert here.peers == []  # a slip of the pen is found before anybody is asked
+        found = await acts.call(keeper, "vault.enrol", {"code": link})
+        assert (found["enrolled"], found["ends"]) == (True, [])
+
+
+# --- again ------------------------------------------------------------------------------------
+
+
+async def test_a_renewed_consent_covers_the_runs_that_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with village(tmp_path) as here:
+        peer = await here.person()
+        with monkeypatch.context() as patch:
+            patch.setattr(light, "next_window", lambda _: (1, 3))
+            await give(peer, here, told=True)
+        assert peer.standings(here.story.id)[0].words == "in force for runs 1 to 3"
+        assert (await peer.renew(here.story.id)).words == "in force for runs 1 to 12"
+        first, second = peer.vault.participation(here.story.id).given
+        old, new = (token.open_(one.consent, "consent", Consent) for one in (first, second))
+        assert (new.body.ordinal, new.body.told, new.key) == (2, True, old.key)
+        assert second.share is not None
+        assert first.share is not None
+        assert token.open_(second.share.token, "share", Share).body.replaces == first.share.id
+        enclave = here.story.enclaves["host-1"]
+        assert enclave.shares is not None
+        assert [one.consent.id for one in enclave.shares.consents.current.values()] == [new.id]
+        # Again it changes nothing, and a withdrawal ends both.
+        await peer.renew(here.story.id)
+        assert len(peer.vault.participation(here.story.id).given) == 2
+        await peer.withdraw(here.story.id)
+        assert all(one.stop for one in peer.vault.participation(here.story.id).given)
+        await refused(peer.renew(here.story.id), "consent.missing")
+
+
+async def test_so_many_consents_as_can_be_withdrawn_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.limits.STOPS_OF_ONE", 1)
+    async with village(tmp_path) as here:
+        peer = await here.person()
+        await give(peer, here)
+        await refused(give(peer, here, told=True), "consent.scope")
+
+
+async def test_an_admission_without_the_right_to_stop_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who could not withdraw does not consent."""
+    honest = Registrar._admission
+
+    def stingy(self: Registrar, enrolled: Any, agreement: bytes, key: bytes) -> pw.Admitted:
+        made = honest(self, enrolled, agreement, key)
+        body = StopRight(agreement=agreement, key=seed("another"))
+        return replace(made, right=token.sign(self.keyring.record, "stop-right", body))
+
+    monkeypatch.setattr(Registrar, "_admission", stingy)
+    async with village(tmp_path) as here:
+        peer = await here.person()
+        await refused(give(peer, here), "credential.subject")
+        assert peer.vault.participation(here.story.id).given == ()
+
+
 # --- no more ----------------------------------------------------------------------------------
 
 
@@ -257,7 +331,7 @@ async def test_after_a_withdrawal_a_new_consent_replaces_the_old_for_good(tmp_pa
         (first,) = peer.vault.participation(here.story.id).given
         assert enclave.shares is not None
         assert first.stop is not None
-        enclave.shares.consents.stop([first.stop])
+        enclave.shares.consents.tell([first.stop])
         state = await give(peer, here)
         assert state.state == "in force"
         first, second = peer.vault.participation(here.story.id).given
@@ -292,9 +366,11 @@ async def test_without_consent_there_is_nothing_to_withdraw(tmp_path: Path) -> N
 
 
 def test_which_run_a_withdrawal_binds() -> None:
-    parties = {RINGS[n].did: RINGS[n].me for n in PARTIES}
+    parties = {RINGS[n].did: History.of(RINGS[n].me) for n in PARTIES}
     stop = token.sign(
-        seed("me"), "stop", Stop(agreement=seed("a"), what="withdrawal", consent=seed("c"))
+        seed("me"),
+        "stop",
+        Stop(agreement=seed("a"), what="withdrawal", consent=seed("c"), right=b""),
     )
     consent = token.sign(seed("me"), "consent", _consent())
     given = Given(ordinal=1, consent=consent, at=0, stop=stop)

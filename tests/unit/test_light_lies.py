@@ -13,10 +13,11 @@ from node import people_wire as pw
 from node.vault import checks, envelope, steps
 from node.vault.callers import gateway_call
 from node.vault.light import LightPeer
-from protocol import keys, record, shape, token
+from protocol import keys, limits, record, shape, token
 from protocol.attestation.evidence import enclave_id
 from protocol.errors import Refused
 from protocol.kinds import agreement as k
+from protocol.kinds.attestation import Floors
 from protocol.kinds.consent import Consent
 from protocol.kinds.identity import Admission
 from protocol.kinds.run import Summons
@@ -157,6 +158,24 @@ async def test_evidence_for_another_nonce_or_software_stops_everything(tmp_path:
         await refused(give(peer, here), "evidence.stale")
         assert here.hosts["host-1"].offers == []
         assert peer.vault.participation(here.story.id).given == ()
+
+
+async def test_the_floors_of_the_charter_bind_a_person_too(tmp_path: Path) -> None:
+    """The parties may look away: who checks the charter sees what the space asks."""
+    async with village(tmp_path, floors=Floors(max_age=60, technologies=("tdx",))) as here:
+        peer = await here.person()
+        await refused(give(peer, here), "evidence.policy")
+        assert here.hosts["host-1"].offers == []
+
+
+async def test_an_answer_after_the_life_of_its_nonce_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with village(tmp_path) as here:
+        peer = await here.person()
+        monkeypatch.setattr(limits, "NONCE", -1)
+        await refused(give(peer, here), "evidence.stale")
+        assert here.hosts["host-1"].offers == []
 
 
 async def test_a_standby_that_does_not_verify_gets_no_key(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import keys, limits, shape
+from protocol import limits, shape
 from protocol.consistency import check_document, faults, manifest_faults, notes
 from protocol.effects import OpenAgreement, Publish, Tell
 from protocol.errors import Refused
 from protocol.events import Received, Ticked
-from protocol.kinds.agreement import Agreement, Proposal, ReferenceValue, Rejection
+from protocol.identity import History
+from protocol.kinds.agreement import Agreement, Proposal, Rejection
 from protocol.kinds.algorithm import Entry, Manifest, Parameter
+from protocol.kinds.attestation import NitroTerms
 from protocol.kinds.common import Vote
 from protocol.kinds.identity import Claims, Credential
 from protocol.machines.negotiation import SLOT, Negotiation, State
@@ -32,6 +34,7 @@ from tests.agreements import (
     Pen,
     actor,
     identities,
+    renewed,
     seed,
     sources,
     with_rules,
@@ -48,10 +51,8 @@ class Table:
     """All parties' machines and feeds, and a network that delivers at once."""
 
     def __init__(self):
-        known = {one.did: one.participant for one in CAST.values()}
-        self.machines = {
-            one.name: Negotiation(NEGOTIATION, one.did, dict(known)) for one in PARTIES
-        }
+        known = {one.did: History.of(one.participant) for one in CAST.values()}
+        self.machines = {one.name: Negotiation(NEGOTIATION, one.did, known) for one in PARTIES}
         self.pens = {one.name: Pen(one) for one in PARTIES}
         self.feeds = {one.name: Feeds(NEGOTIATION.topic, "negotiation") for one in PARTIES}
         self.records = []
@@ -192,7 +193,7 @@ def summary(machine):
 
 
 def machine_of(records):
-    known = {one.did: one.participant for one in CAST.values()}
+    known = {one.did: History.of(one.participant) for one in CAST.values()}
     machine = Negotiation(NEGOTIATION, C.did, known)
     effects = [machine.handle(Received(record), 0) for record in records]
     return machine, effects
@@ -269,9 +270,9 @@ def test_who_may_write():
     )
     impostor = replace(A, signing=seed("stolen"))
     assert refused(Pen(impostor).write("proposal", proposal())) == "record.author"
-    assert refused(Pen(A).write("vote", vote(), at=UNTIL + 1)) == "record.author"
+    assert refused(Pen(A).write("vote", vote(), at=UNTIL + 1)) == "identity.expired"
     machine = Table()[C]
-    del machine.participants[A.did]
+    del machine.histories[A.did]
     assert refused(Pen(A).write("vote", vote()), machine) == "record.author"
     machine.authorise(Pen(B).write("vote", vote()))
 
@@ -291,9 +292,7 @@ def test_which_votes(changes, code):
 def test_only_the_voting_key_votes():
     machine = Table()[C]
     other = replace(B, signing=seed("second key"))
-    second = keys.public(other.signing)
-    known = machine.participants[B.did]
-    machine.participants[B.did] = replace(known, record_keys=known.record_keys | {second})
+    machine.histories[B.did].learn(renewed(B, B.signing, others=(other.signing,)).participant)
     assert refused(Pen(other).write("vote", vote()), machine) == "decision.voter"
     machine.authorise(Pen(other).write("rejection", Rejection(subject=seed("x"), reasons=())))
 
@@ -389,7 +388,7 @@ def test_a_vote_counts_with_the_key_in_the_document_only():
     document = renewed_document()
     for one in PARTIES:
         if one is not A:
-            table[one].participants[A.did] = RENEWED
+            table[one].histories[A.did].learn(RENEWED)
     (proposed,) = table[SPONSOR].propose(document)
     record = table.pens["sponsor"].publish([proposed])[0]
     for machine in table.machines.values():
@@ -405,7 +404,7 @@ def test_a_vote_counts_with_the_key_in_the_document_only():
     assert table[B].state is State.PROPOSED
 
 
-RENEWED = actor("hospital-a", key=seed("new")).participant
+RENEWED = renewed(A, seed("new")).participant
 
 
 def renewed_document():
@@ -418,7 +417,7 @@ def test_only_the_newest_identities_are_proposed_and_signed():
     with pytest.raises(Refused, match=r"agreement\.document: the identity of hospital-a"):
         table[SPONSOR].propose(renewed_document())
     table.act(SPONSOR, table[SPONSOR].propose(DOCUMENT))
-    table[B].participants[A.did] = RENEWED  # learned after the proposal
+    table[B].histories[A.did].learn(RENEWED)  # learned after the proposal
     with pytest.raises(Refused, match=r"agreement\.document: the identity of hospital-a"):
         table[B].accept(digest(DOCUMENT))
     forged = replace(DOCUMENT.parties[0], vote_key=RENEWED.vote_key)
@@ -539,7 +538,7 @@ UNSOUND = {
     "decided by no party": replace(DOCUMENT, rule_sources=sources(HOST_1)),
     "at least one": other("runs", at_most=0),
     "ordered by no party": other("runs", by=(HOST_1.did,)),
-    "attestation: ": other("attestation", accept=()),
+    "attestation: ": other("attestation", simulated=None),
     "allowed are 49152": other("purpose", text="x" * limits.DOCUMENT),
 }
 
@@ -577,8 +576,9 @@ def test_notes_tell_quorum_and_simulation():
         "4 of 5 parties are needed for each run",
         "SIMULATED, NOT CONFIDENTIAL: the host can read all data",
     )
-    real = (ReferenceValue(technology="tdx", measurement=seed("x")),)
-    small = replace(other("attestation", accept=real), parties=DOCUMENT.parties[:3])
+    real = NitroTerms(accept=({"pcr0": b"\x01" * 48},))
+    small = other("attestation", simulated=None, nitro=real)
+    small = replace(small, parties=DOCUMENT.parties[:3])
     assert len(notes(small)) == 2
     assert "no party may be absent" in notes(small)[1]
 

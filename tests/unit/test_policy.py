@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from protocol import policy, terms
 from protocol.consistency import faults
-from protocol.kinds.agreement import ReferenceValue
+from protocol.kinds.attestation import NitroTerms, SimulatedTerms
 from protocol.policy import (
     Accept,
     Allow,
@@ -177,13 +177,13 @@ def test_a_counter_never_loosens_and_always_suffices(mine, theirs):
         ({"jurisdiction": ("US",)}, "hosts.candidates.host-1", "US", "NL"),
         (
             {"attestation": Technologies(hardware=("sev-snp", "tdx"))},
-            "attestation.accept",
+            "attestation",
             "one of sev-snp, tdx",
             "simulated",
         ),
         (
             {"attestation": Technologies(hardware=("simulated",))},
-            "attestation.accept",
+            "attestation",
             "simulated",
             "simulated",
         ),
@@ -241,9 +241,9 @@ def test_people_are_admitted_by_the_trusted_registrar_only():
 
 
 def test_enclave_software_that_nobody_here_trusts_is_refused():
-    value = replace(DOCUMENT.attestation.accept[0], measurement=seed("evil"))
-    document = replace(DOCUMENT, attestation=replace(DOCUMENT.attestation, accept=(value,)))
-    assert fields(verdict(document=document)) == ["attestation.accept.simulated.measurement"]
+    evil = SimulatedTerms(accept=({"software": seed("software")}, {"software": seed("evil")}))
+    document = replace(DOCUMENT, attestation=replace(DOCUMENT.attestation, simulated=evil))
+    assert fields(verdict(document=document)) == ["attestation.simulated.accept"]
 
 
 def test_a_late_start_does_not_stretch_the_end():
@@ -259,11 +259,10 @@ def test_an_authors_own_review_does_not_count():
 
 
 def test_hardware_and_tests_never_mix():
-    value = DOCUMENT.attestation.accept[0]
-    both = (value, ReferenceValue(technology="tdx", measurement=seed("software")))
-    document = replace(DOCUMENT, attestation=replace(DOCUMENT.attestation, accept=both))
-    technologies = Technologies(hardware=("tdx",), test_only=("simulated",))
-    assert fields(verdict(document=document, attestation=technologies)) == ["attestation.accept"]
+    real = NitroTerms(accept=({"pcr0": seed("software")},))
+    document = replace(DOCUMENT, attestation=replace(DOCUMENT.attestation, nitro=real))
+    technologies = Technologies(hardware=("nitro",), test_only=("simulated",))
+    assert fields(verdict(document=document, attestation=technologies)) == ["attestation"]
 
 
 def test_narrower_purposes_and_regions_fit():

@@ -67,7 +67,18 @@ def test_a_statement_holds_every_stop_and_the_suspension() -> None:
     found.machine.handle(StopHeard(b"s" * 32, ZERO, b"raw"), 0.0)
     found.say("sponsor", "suspension", Suspension(reason="wait"))
     (said,) = found.published("statement")
-    assert (said.stops, said.suspended) == ((b"raw",), True)
+    assert (said.stops, said.suspended) == ((b"s" * 32,), True)
+
+
+def test_more_stops_than_a_statement_can_name_stop_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("protocol.limits.STOPS", 2)
+    found, _ = summoned()
+    for number in range(3):
+        found.machine.handle(StopHeard(bytes([number]) * 32, ZERO, b"raw"), 0.0)
+    (said,) = found.published("statement")
+    assert (len(said.stops), said.suspended) == (2, True)
 
 
 def test_a_promise_is_kept() -> None:

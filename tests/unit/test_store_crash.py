@@ -18,7 +18,8 @@ SHARE = b"s" * 32
 JOURNAL_WRITER = """
 import hashlib, sys
 from pathlib import Path
-from node.store.journal import Entry, Journal
+from node.store import Entry
+from node.store.journal import Journal
 journal = Journal.open(Path(sys.argv[1]))
 topic, key = hashlib.sha256(b"topic").digest(), b"k" * 32
 for batch in range(100_000):

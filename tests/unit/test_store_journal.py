@@ -1,21 +1,30 @@
 """The journal keeps exact bytes in order, refuses contradictions and stays within bounds."""
 
 import hashlib
+import re
 import stat
 import threading
+from dataclasses import replace
 
 import pytest
 
-from node.store import StoreError, StoreFault, StoreFull, journal
-from node.store.journal import (
+from node.store import (
     BlobRow,
     Entry,
     Equivocation,
     EquivocationRow,
-    Journal,
     Refusal,
+    StoreError,
+    StoreFault,
+    StoreFull,
     TopicRow,
+    mail,
+    peers,
+    records,
+    refusals,
 )
+from node.store.journal import Journal
+from protocol import kinds
 from protocol.errors import Misuse
 
 TOPIC = hashlib.sha256(b"topic").digest()
@@ -153,7 +162,7 @@ def test_a_wrong_type_is_our_own_bug(kept):
 
 
 def test_records_come_in_order_of_arrival_over_many_pages(kept, monkeypatch):
-    monkeypatch.setattr(journal, "_PAGE", 3)
+    monkeypatch.setattr(records, "_PAGE", 3)
     entries = [entry(seq, key) for seq in range(5) for key in (OTHER_KEY, KEY)]
     for one in entries:
         kept.commit([one, entry(one.seq, one.key, topic=b"t" * 32)])
@@ -163,11 +172,37 @@ def test_records_come_in_order_of_arrival_over_many_pages(kept, monkeypatch):
 def test_frontier_names_the_head_of_each_feed(kept):
     kept.commit([entry(seq) for seq in range(4)] + [entry(0, OTHER_KEY)])
     kept.commit([entry(9, topic=b"t" * 32)])
+    ours = [entry(seq) for seq in range(4)]
+    other = entry(0, OTHER_KEY)
     assert kept.frontier(TOPIC) == {
-        KEY: (3, entry(3).id),
-        OTHER_KEY: (0, entry(0, OTHER_KEY).id),
+        KEY: (3, ours[3].id, sum(len(one.raw) for one in ours)),
+        OTHER_KEY: (0, other.id, len(other.raw)),
     }
+    kept.commit(ours)
+    assert kept.frontier(TOPIC)[KEY][0] == 3
     assert kept.frontier(b"?" * 32) == {}
+
+
+def test_what_no_machine_keeps_is_left_out_by_its_index(kept):
+    assert set(re.findall(r"'([a-z-]+)'", records._REMEMBERED)) == kinds.JOURNAL_ONLY
+    entries = [replace(entry(seq), kind=kind) for seq, kind in enumerate(sorted(kinds.KINDS))]
+    kept.commit(entries)
+    ours = [one.raw for one in entries if one.kind not in kinds.JOURNAL_ONLY]
+    assert list(kept.remembered(TOPIC)) == ours
+    (plan,) = kept._rows("EXPLAIN QUERY PLAN" + records._REMEMBERED, (TOPIC, 0, 9))
+    assert "record_of_machine" in plan[3]
+
+
+def test_parts_of_many_feeds_share_one_batch(kept):
+    keys = [bytes([number]) * 32 for number in range(4)]
+    kept.commit([entry(seq, key) for key in keys for seq in range(10)])
+    wants = [(key, 2, 10) for key in keys]
+    assert [len(part) for part in kept.parts(TOPIC, wants, 10**6, 100)] == [8] * 4
+    assert [len(part) for part in kept.parts(TOPIC, wants, 10**6, 10)] == [2, 2, 3, 3]
+    assert kept.parts(TOPIC, [(keys[0], 4, 6)], 10**6, 9) == [
+        [entry(4, keys[0]).raw, entry(5, keys[0]).raw]
+    ]
+    assert kept.parts(TOPIC, wants, 10, 100) == []
 
 
 def test_after_is_bounded_in_bytes(kept):
@@ -205,12 +240,12 @@ def test_refusals_are_found_again(kept):
 
 
 def test_refusals_are_bounded(kept, monkeypatch):
-    monkeypatch.setattr(journal, "REFUSALS", 5)
+    monkeypatch.setattr(refusals, "REFUSALS", 5)
     for number in range(12):
         kept.add_refusal(refusal(at=number))
     assert [r.at for r in kept.refusals()] == [11, 10, 9, 8, 7]
     cut = kept.add_refusal(refusal("x" * 100_000))
-    assert len(kept.refusal(cut).detail) == journal.REFUSAL_TEXT
+    assert len(kept.refusal(cut).detail) == refusals.REFUSAL_TEXT
 
 
 def test_state_is_replaced_listed_and_forgotten(kept):
@@ -240,7 +275,7 @@ def test_mail_waits_until_acknowledged_and_numbers_are_never_reused(kept):
     ("bound", "value"), [("MAIL_ITEM", 9), ("MAIL_BOX", 25), ("MAIL_BOX_ITEMS", 2)]
 )
 def test_a_mailbox_is_bounded(kept, monkeypatch, bound, value):
-    monkeypatch.setattr(journal, bound, value)
+    monkeypatch.setattr(mail, bound, value)
     if bound != "MAIL_ITEM":
         kept.mail_put(KEY, b"0123456789")
         kept.mail_put(KEY, b"0123456789")
@@ -251,7 +286,7 @@ def test_a_mailbox_is_bounded(kept, monkeypatch, bound, value):
 
 
 def test_all_mailboxes_are_bounded_together_also_after_reopening(tmp_path, monkeypatch):
-    monkeypatch.setattr(journal, "MAIL_TOTAL", 25)
+    monkeypatch.setattr(mail, "MAIL_TOTAL", 25)
     first = Journal.open(tmp_path / "journal.db")
     number = first.mail_put(KEY, b"0123456789")
     first.mail_put(OTHER_KEY, b"0123456789")
@@ -300,13 +335,13 @@ def test_blobs_are_forgotten_with_the_last_subject_that_needs_them(kept):
 
 
 def test_peers_are_remembered_banned_and_bounded(kept, monkeypatch):
-    monkeypatch.setattr(journal, "PEERS", 2)
+    monkeypatch.setattr(peers, "PEERS", 2)
     kept.ban_peer("bad", True)
     for at, peer in enumerate(["a", "bad", "b", "c"], 1):
         kept.see_peer(peer, [f"/ip4/127.0.0.1/tcp/{at}"] * 99, at)
     found = kept.peers()
     assert [(p.peer, p.banned) for p in found] == [("c", False), ("b", False), ("bad", True)]
-    assert found[0].addresses == ("/ip4/127.0.0.1/tcp/4",) * journal.PEER_ADDRESSES
+    assert found[0].addresses == ("/ip4/127.0.0.1/tcp/4",) * peers.PEER_ADDRESSES
     kept.ban_peer("bad", False)
     assert not any(p.banned for p in kept.peers())
 
@@ -331,5 +366,5 @@ def test_threads_share_one_journal(kept):
         thread.start()
     for thread in threads:
         thread.join()
-    assert {seq for seq, _ in kept.frontier(TOPIC).values()} == {19}
+    assert {seq for seq, _, _ in kept.frontier(TOPIC).values()} == {19}
     assert len(list(kept.records(TOPIC))) == 80

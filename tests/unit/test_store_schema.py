@@ -34,7 +34,10 @@ def test_every_table_is_strict_and_every_column_has_its_sentence():
 
 def test_migrations_run_once_and_are_recorded():
     database = Database(memory=True)
-    assert migrate(database) == ["0001: the first schema"]
+    assert migrate(database) == [
+        "0001: the first schema",
+        "0002: heads of feeds, and records that no machine keeps",
+    ]
     assert migrate(database) == []
 
 
@@ -42,15 +45,15 @@ def test_a_later_migration_is_applied_to_an_older_journal():
     database = Database(memory=True)
     migrate(database)
     database.execute("INSERT INTO state (name, value) VALUES ('a', x'01')")
-    later = SCHEMA + "\n-- migration 0002: colour\nALTER TABLE state ADD COLUMN colour TEXT; -- c\n"
-    assert migrate(database, later) == ["0002: colour"]
+    later = SCHEMA + "\n-- migration 9002: colour\nALTER TABLE state ADD COLUMN colour TEXT; -- c\n"
+    assert migrate(database, later) == ["9002: colour"]
     assert list(database.query("SELECT name, colour FROM state")) == [{"name": "a", "colour": None}]
 
 
 def test_a_failing_migration_leaves_nothing():
     database = Database(memory=True)
     migrate(database)
-    broken = f"{SCHEMA}\n-- migration 0002: broken\n" + (
+    broken = f"{SCHEMA}\n-- migration 9002: broken\n" + (
         "CREATE TABLE half (a TEXT) STRICT;\nINSERT INTO nowhere VALUES (1);\n"
     )
     with pytest.raises(Exception, match="nowhere"):
@@ -61,7 +64,7 @@ def test_a_failing_migration_leaves_nothing():
 
 def test_a_newer_journal_is_refused_untouched():
     database = Database(memory=True)
-    newer = SCHEMA + "\n-- migration 0002: from the future\nCREATE TABLE future (a TEXT) STRICT;\n"
+    newer = SCHEMA + "\n-- migration 9002: from the future\nCREATE TABLE future (a TEXT) STRICT;\n"
     migrate(database, newer)
     with pytest.raises(StoreError) as caught:
         migrate(database)

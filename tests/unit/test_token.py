@@ -12,7 +12,7 @@ from protocol.kinds.host import Heartbeat
 from tests.strategies import flipped, hashes, seeds, vote
 
 SEED = b"\x01" * 32
-STOP = Stop(agreement=b"\x02" * 32, what="withdrawal", consent=b"\x03" * 32)
+STOP = Stop(agreement=b"\x02" * 32, what="withdrawal", consent=b"\x03" * 32, right=b"")
 TOKEN = token.sign(SEED, "stop", STOP)
 
 
@@ -24,7 +24,7 @@ def code(raw: bytes, kind: str = "stop", document: type[object] = Stop) -> str:
 
 @given(seeds, hashes)
 def test_round_trip(seed: bytes, consent: bytes) -> None:
-    said = Stop(agreement=bytes(32), what="withdrawal", consent=consent)
+    said = Stop(agreement=bytes(32), what="withdrawal", consent=consent, right=b"")
     raw = token.sign(seed, "stop", said)
     found = token.open_(raw, "stop", Stop)
     assert (found.key, found.body, found.raw) == (keys.public(seed), said, raw)

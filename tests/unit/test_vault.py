@@ -154,7 +154,7 @@ async def test_acts_of_a_vault(tmp_path: Path) -> None:
     unlock = f"file:{tmp_path / 'pass'}"
     held = keeper(tmp_path / "vaults")
     made = await do(held, "vault.new", vault="07", unlock=unlock)
-    assert made == {"vault": "07", "enrolled": False, "data": [], "agreements": []}
+    assert made == {"vault": "07", "enrolled": False, "data": [], "agreements": [], "ends": []}
     added = await do(held, "vault.add", dataset="lung-v1", path=str(tmp_path / "own.csv"))
     assert added["data"][0]["file"] == "own.csv"
     await do(held, "vault.new", vault="08", unlock=unlock)

@@ -1,5 +1,6 @@
 """Writes the vectors: `python -m tests.vectors.make`. Fixed seeds, so always the same bytes."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 from protocol import codec, keys, record, shape
 from protocol.record import Header, Record
 from tests.strategies import KEYS, SEEDS, vote
+from tests.vectors import gates, identities, openings, receipts, spaces
+from tests.vectors.gates import ORDER, other_nonce, other_salt
 
 HERE = Path(__file__).parent
-ORDER = 2**252 + 27742317777372353535851937790883648493
-"""The order of the prime subgroup of edwards25519 (RFC 8032)."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,22 @@ def vectors() -> Iterator[Vector]:
         yield Vector(f"codec-{name}", expect, comment, bytes.fromhex(text))
     yield from _records()
     yield from _certificates()
+    for kind, found in (
+        ("identity", identities.identities()),
+        ("history", identities.histories()),
+        ("certificate", identities.certificates()),
+        ("proof", identities.proofs()),
+        ("proof", gates.proofs()),
+        ("feed", gates.feeds()),
+        ("token", gates.tokens()),
+        ("stop", gates.stops()),
+        ("presentation", gates.presentations()),
+        ("space", spaces.spaces()),
+        ("opening", openings.openings()),
+        ("receipt", receipts.receipts()),
+    ):
+        for name, expect, comment, data in found:
+            yield Vector(f"{kind}-{name}", expect, comment, data)
 
 
 MALFORMED, OTHER_FORM = "codec.malformed", "codec.not-deterministic"
@@ -124,6 +141,12 @@ def _records() -> Iterator[Vector]:
     yield _with_header(good, "gap", "record.gap", "number 1 without predecessor", {"seq": 1})
     yield _with_header(good, "unknown-field", "shape.mismatch", "a field more", {"extra": 1})
     yield Vector("record-shape", "shape.mismatch", "a map", codec.encode({}))
+    yield Vector("record-nonce", "ok", "signed by another nonce", other_nonce(SEEDS[0], good.raw))
+    torsion = other_nonce(SEEDS[0], good.raw, torsion=True)
+    yield Vector("record-torsion", "record.signature", "it holds times the cofactor alone", torsion)
+    yield from _headers(good)
+    yield from _bodies(good)
+    yield from _envelopes(good)
 
 
 def _envelope(good: Record) -> Iterator[object]:
@@ -137,6 +160,68 @@ def _with_header(
     header = shape.write(shape.decode(Header, envelope[2]))
     signed = keys.sign1(SEEDS[0], "record", codec.encode({**header, **change}))
     return Vector(f"record-{name}", expect, comment, codec.encode([signed, body]))
+
+
+def _headers(good: Record) -> Iterator[Vector]:
+    shape_, deterministic = "shape.mismatch", "codec.not-deterministic"
+    yield _with_header(good, "null", shape_, "a field without value that is there", {"prev": None})
+    yield _with_header(good, "early", shape_, "dated before 1970", {"at": -1})
+    yield _with_header(good, "far", shape_, "a place above 2^53", {"seq": 2**53 + 1})
+    yield _with_header(good, "long-kind", shape_, "a kind of 129 bytes", {"kind": "x" * 129})
+    yield _with_header(good, "topic-size", shape_, "a topic of 31 bytes", {"topic": bytes(31)})
+    yield _with_header(
+        good, "first", "record.gap", "a first one with predecessor", {"prev": bytes(32)}
+    )
+    header = codec.encode(shape.write(shape.decode(Header, codec.decode(good.raw)[0][2])))
+    body = codec.decode(good.raw)[1]
+    payloads = (
+        ("missing", shape_, "a field less", codec.encode({"v": 1})),
+        ("payload", "codec.malformed", "a payload that is no CBOR", b"\xff"),
+        ("payload-tail", deterministic, "a byte after the header", header + b"\0"),
+        ("payload-list", shape_, "a header that is a list", codec.encode([1])),
+    )
+    for name, expect, comment, payload in payloads:
+        signed = keys.sign1(SEEDS[0], "record", payload)
+        yield Vector(f"record-{name}", expect, comment, codec.encode([signed, body]))
+
+
+def _bodies(good: Record) -> Iterator[Vector]:
+    header = shape.write(shape.decode(Header, codec.decode(good.raw)[0][2]))
+    for name, expect, comment, body in (
+        ("short-body", "record.body", "a body shorter than its salt", bytes(15)),
+        ("empty-body", "codec.malformed", "a salt and nothing more", bytes(16)),
+        ("list-body", "shape.mismatch", "a body that is a list", bytes(16) + codec.encode([])),
+        ("text-body", "codec.malformed", "a body that is no CBOR", bytes(16) + b"\xff"),
+    ):
+        digest = hashlib.sha256(body).digest()
+        signed = keys.sign1(SEEDS[0], "record", codec.encode({**header, "body": digest}))
+        yield Vector(f"record-{name}", expect, comment, codec.encode([signed, body]))
+    yield Vector("record-salt", "record.body", "its body with another salt", other_salt(good.raw))
+    large = bytes(2**16)
+    yield Vector("record-large", "codec.too-large", "65,541 bytes", codec.encode([large, b""]))
+
+
+def _envelopes(good: Record) -> Iterator[Vector]:
+    (protected, unprotected, payload, signature), body = codec.decode(good.raw)
+    shape_, algorithm, wrong = "shape.mismatch", "record.algorithm", "record.signature"
+    short = codec.encode({1: keys.EDDSA, 4: KEYS[0][:31]})
+    more = codec.encode({1: keys.EDDSA, 3: 0, 4: KEYS[0]})
+    for name, expect, comment, envelope in (
+        ("three", shape_, "no signature", [protected, unprotected, payload]),
+        ("header-map", shape_, "the protected header as a map", [{}, {}, payload, signature]),
+        ("no-map", shape_, "a list as unprotected header", [protected, [], payload, signature]),
+        ("short-key", algorithm, "a key of 31 bytes", [short, {}, payload, signature]),
+        ("more-headers", algorithm, "one protected field more", [more, {}, payload, signature]),
+        ("long-signature", wrong, "65 bytes", [protected, {}, payload, signature + b"\0"]),
+        ("empty-signature", wrong, "no bytes", [protected, {}, payload, b""]),
+    ):
+        yield Vector(f"record-{name}", expect, comment, codec.encode([envelope, body]))
+    tagged = b"\x82\xd2" + good.raw[1:]
+    yield Vector("record-tagged", "codec.malformed", "the COSE tag 18", tagged)
+    three = codec.encode([[protected, {}, payload, signature], body, None])
+    yield Vector("record-triple", shape_, "an item more", three)
+    text = codec.encode([[protected, {}, payload, signature], "body"])
+    yield Vector("record-text", shape_, "a text as body", text)
 
 
 def _certificates() -> Iterator[Vector]:
@@ -174,10 +259,32 @@ def _certificates() -> Iterator[Vector]:
     yield judged("slot", "decision.subject", "the fourth votes in another slot", [*three, slot])
     moved = vote(SEEDS[3], subject, topic=other).raw
     yield judged("topic", "decision.subject", "the fourth votes in another topic", [*three, moved])
+    yield from _recovery(topic, subject)
+
+
+def _recovery(topic: bytes, subject: bytes) -> Iterator[Vector]:
+    """A lost root: two guardians must say that the seat passes to a new one."""
+    slot = f"recover/{subject.hex()}"
+    votes = [vote(seed, subject, slot=slot, topic=topic).raw for seed in SEEDS[:2]]
+    value = {
+        "topic": topic,
+        "subject": subject,
+        "slot": slot,
+        "needed": 2,
+        "voters": [[key, key] for key in KEYS[:3]],
+    }
+    for name, expect, comment, count in (
+        ("recovered-before", "decision.quorum", "one guardian of the two that are needed", 1),
+        ("recovered-after", "ok", "two guardians: the seat passes to the new root", 2),
+    ):
+        data = codec.encode({**value, "votes": votes[:count]})
+        yield Vector(f"certificate-{name}", expect, comment, data)
 
 
 def main() -> None:
-    """Write every file."""
+    """Write every file, and take away those that are no more."""
+    for path in HERE.glob("*.vector"):
+        path.unlink()
     for vector in vectors():
         (HERE / f"{vector.name}.vector").write_bytes(vector.encode())
 

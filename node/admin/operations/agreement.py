@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from node.admin import lookup
 from node.admin.failure import Failure
 from node.admin.method import Methods
-from node.admin.words import in_words
+from node.admin.words import ground_in_words, in_words
 from node.node import Node
 from protocol import diff as differences
 from protocol.consistency import notes
@@ -35,7 +35,7 @@ async def show(node: Node, *, id: Which = None) -> dict[str, Any]:  # noqa: A002
     return {
         **_line(node, joint),
         "words": in_words(node, document),
-        "notes": list(notes(document)),
+        "notes": [*notes(document), *ground_in_words(node, document)],
         "versions": _versions(node, joint),
     }
 

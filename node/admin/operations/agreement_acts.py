@@ -62,6 +62,7 @@ async def propose(
     draft = await _draft(node, Path(path), found.id)
     if draft.manifest is not None and (wrong := manifest_faults(draft.document, draft.manifest)):
         raise Refused("agreement.document", "; ".join(wrong))
+    judgement.check_credentials(node, draft.document)
     for blob in draft.blobs.values():
         await trio.to_thread.run_sync(node.blobs.put, blob)
     room = await _open(node, draft, found.id)

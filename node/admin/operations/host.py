@@ -1,12 +1,16 @@
 """host.list, show, explain: who may hold the data open, who was elected, and why."""
 
+import time
 from typing import Annotated, Any
 
 from node.admin import lookup
 from node.admin.method import Methods
 from node.admin.operations.agreement import Which
 from node.node import Node
+from protocol.attestation.policy import CONFIDENTIAL
+from protocol.errors import RULES
 from protocol.kinds.agreement import Candidate
+from protocol.kinds.host import Verdict
 from protocol.machines.agreement import Collaboration
 
 METHODS = Methods("host")
@@ -34,7 +38,7 @@ async def show(node: Node, *, id: Which = None) -> dict[str, Any]:  # noqa: A002
         "term": elected.term,
         "host": node.world.name(elected.appointment.host),
         "technology": elected.candidacy.technology,
-        "confidential": elected.candidacy.technology != "simulated",
+        "confidential": elected.candidacy.technology in CONFIDENTIAL,
         "software": elected.candidacy.software.hex(),
         "enclave": elected.appointment.enclave.hex(),
         "region": elected.candidacy.region,
@@ -47,6 +51,14 @@ async def show(node: Node, *, id: Which = None) -> dict[str, Any]:  # noqa: A002
         "votes": [node.world.name(vote.author) for vote in votes],
         "needed": found.election.rule.needed,
         "certificate": elected.subject.hex(),
+        "verdicts": [
+            one
+            for one in _verdicts(node, found, elected.term)
+            if one["candidacy"] == elected.appointment.candidacy.hex()
+        ],
+        "doubt": found.election.doubt(
+            node.keyring.did, elected.appointment.candidacy, int(time.time())
+        ),
     }
 
 
@@ -102,14 +114,37 @@ def _verdicts(node: Node, found: Collaboration, term: int) -> list[dict[str, Any
     election = found.election
     return [
         {
+            "candidacy": candidacy.hex(),
             "candidate": node.world.name(election.candidacies[candidacy][0].author),
             "by": node.world.name(voter),
-            "eligible": verdict.eligible,
-            "reasons": list(verdict.reasons),
-            "technology": verdict.technology,
-            "evidence": verdict.evidence.hex() if verdict.evidence is not None else None,
+            **_verdict(verdict),
         }
         for (at, candidacy), verdicts in election.verdicts.items()
         if at == term and candidacy in election.candidacies
         for voter, verdict in verdicts.items()
     ]
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    """What a voter found, and what the evidence claims."""
+    measured = verdict.measured
+    return {
+        "eligible": verdict.eligible,
+        "reasons": list(verdict.reasons),
+        "says": [_sentence(code) for code in verdict.reasons],
+        "technology": verdict.technology,
+        "evidence": verdict.evidence.hex() if verdict.evidence is not None else None,
+        "measured": {name: one.hex() for name, one in measured.registers.items()}
+        if measured is not None
+        else {},
+        "platform": measured.platform if measured is not None else None,
+        "family": measured.family if measured is not None else None,
+        "tcb": dict(measured.tcb) if measured is not None else {},
+        "activated": verdict.activated,
+        "at": verdict.at,
+        "until": verdict.until,
+    }
+
+
+def _sentence(code: str) -> str:
+    return RULES[code].sentence if code in RULES else "A reason that this version does not know."

@@ -2,6 +2,8 @@
 
 from typing import Any, assert_never
 
+import trio
+
 from node import judgement
 from node.admin import lookup
 from node.admin.failure import Failure
@@ -35,12 +37,14 @@ async def check(node: Node, *, id: Which = None) -> dict[str, Any]:  # noqa: A00
 
 @METHODS.add("show", "read")
 async def show(node: Node) -> dict[str, Any]:
-    """The rules of the policy file, by name, and what follows if one fits."""
+    """The policy in full: its file as it stands, and its rules by name."""
     rules = policy_of(node)
     file = str(node.config.policy.file) if node.config.policy.file is not None else None
     allow = [{"name": r.name, "then": r.then} for r in rules.allow] if rules is not None else []
     ask = [", ".join(one.when) for one in rules.ask] if rules is not None else []
-    return {"file": file, "allow": allow, "ask": ask}
+    path = node.config.policy.file
+    text = await trio.to_thread.run_sync(path.read_text) if path is not None else None
+    return {"file": file, "allow": allow, "ask": ask, "policy": text}
 
 
 def _words(verdict: Verdict) -> tuple[str, list[str]]:

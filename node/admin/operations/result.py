@@ -10,6 +10,7 @@ from node.inbox import open_delivery
 from node.node import Node
 from node.store import ResultRow
 from protocol import limits, shape
+from protocol.attestation.policy import CONFIDENTIAL
 from protocol.kinds.run import Delivery, Run
 from protocol.machines.agreement import Collaboration
 from protocol.record import Record
@@ -67,7 +68,8 @@ def _open(node: Node, row: ResultRow) -> dict[str, Any]:
         "run": row.run.hex(),
         "number": place[2].number,
         "name": row.name,
-        "confidential": place[2].technology != "simulated",
+        "technology": place[2].technology,
+        "confidential": place[2].technology in CONFIDENTIAL,
         "contributors": place[2].contributors,
         "result": json.loads(text),
         "text": text,

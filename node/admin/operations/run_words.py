@@ -4,6 +4,7 @@ from typing import Any
 
 from node.admin.words import called
 from node.node import Node
+from protocol.attestation.policy import CONFIDENTIAL
 from protocol.errors import RULES
 from protocol.kinds.run import GateCheck, Run
 from protocol.machines.agreement import Collaboration
@@ -35,7 +36,7 @@ def describe(node: Node, found: Collaboration, record: Record, run: Run) -> dict
         "term": run.term,
         "host": called(node, elected.appointment.host, document) if elected is not None else None,
         "technology": run.technology,
-        "confidential": run.technology != "simulated",
+        "confidential": run.technology in CONFIDENTIAL,
         "contributors": run.contributors,
         "rows": run.rows,
         "shares": len(run.shares),

@@ -3,6 +3,7 @@
 import base64
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,20 +12,26 @@ from node.admin.method import Methods
 from node.admin.operations.peer import remember
 from node.admin.space_file import SpaceFile
 from node.admin.space_file import read as read_file
+from node.admin.space_votes import vote_on_change
+from node.documents import attestation
 from node.node import Node
 from node.reactions import JOIN_WISH
 from protocol import shape
 from protocol.errors import Refused
-from protocol.identity import open_identity
+from protocol.identity import Participant, open_identity
 from protocol.keys import did_parse
 from protocol.kinds.common import Vote
 from protocol.kinds.identity import Role
-from protocol.kinds.space import Charter, Founder
-from protocol.machines.space import CHARTER_SLOT, Member, Space, admission_slot
+from protocol.kinds.space import Charter, Founder, Terms
+from protocol.machines.chain import admission_slot
+from protocol.machines.membership import CHARTER_SLOT, Member
+from protocol.machines.space import Space
 from protocol.record import Record
 from protocol.topic import read_opening
 
 METHODS = Methods("space")
+
+DAY = 86_400
 
 SpaceName = Annotated[str | None, "Name or short id of the space; default: the only one."]
 
@@ -45,6 +52,9 @@ async def new(
     purpose: Annotated[str, "What it is for, in words."],
     founders: Annotated[tuple[Founding, ...], "Who signs the charter: card and roles of each."],
     registrars: Annotated[tuple[str, ...], "Identity authorities: @name of a founder or did:key."],
+    advisors: Annotated[tuple[str, ...] | None, "Whose advisories count, written alike."] = None,
+    recovery_days: Annotated[int, "Days in which a recovery may be vetoed."] = 7,
+    floors: Annotated[bytes | None, "The least that attestation asks everywhere, YAML."] = None,
 ) -> dict[str, Any]:
     """Write a charter. Its file goes to every founder for space.join; who writes it signs it."""
     cards = {open_identity(one.card).name: open_identity(one.card) for one in founders}
@@ -52,8 +62,11 @@ async def new(
         name=name,
         purpose=purpose,
         founders=tuple(Founder(identity=one.card, roles=one.roles) for one in founders),
-        registrars=tuple(
-            cards[text[1:]].did if text[1:] in cards else did_parse(text) for text in registrars
+        terms=Terms(
+            registrars=tuple(_did(cards, text) for text in registrars),
+            advisors=tuple(_did(cards, text) for text in advisors or ()),
+            recovery_delay=recovery_days * DAY,
+            attestation=None if floors is None else attestation.floors(floors),
         ),
         salt=secrets.token_bytes(32),
     )
@@ -63,6 +76,10 @@ async def new(
     if node.keyring.did in {one.did for one in cards.values()}:
         await _enter(node, raw)
     return {"space": read_opening(raw).topic.hex(), "file": _base64(shape.encode(file))}
+
+
+def _did(cards: Mapping[str, Participant], text: str) -> bytes:
+    return cards[text[1:]].did if text[1:] in cards else did_parse(text)
 
 
 @METHODS.add("join", "govern")
@@ -134,8 +151,9 @@ async def show(node: Node, *, space: SpaceName = None) -> dict[str, Any]:
         "purpose": found.charter.purpose,
         "founded": found.founded,
         "unsigned": sorted(node.world.name(did) for did in unsigned),
-        "registrars": [lookup.who(node, did) for did in found.charter.registrars],
-        "admission": f"{found.admission_rule.needed} of {len(found.founders)} founders",
+        "registrars": [lookup.who(node, did) for did in found.terms.registrars],
+        "epoch": found.epoch.number,
+        "admission": f"{found.admission_rule.needed} of {len(found.epoch.seats)} voters",
         "members": [_member(node, found, member) for member in found.members().values()],
         "waiting": [_waiting(node, found, record) for record, _ in found.joins.values()
                     if found.invites[_invite(found, record)][2].did not in found.members()],
@@ -146,12 +164,14 @@ async def show(node: Node, *, space: SpaceName = None) -> dict[str, Any]:
 async def vote(
     node: Node,
     *,
-    subject: Annotated[str, 'Short id of the join, or "charter".'],
+    subject: Annotated[str, 'Short id of the join or of the change, or "charter".'],
     choice: Annotated[Literal["yes", "no"], "The vote."] = "yes",
     reason: Annotated[str | None, "Words for the others."] = None,
     space: SpaceName = None,
 ) -> dict[str, Any]:
-    """Vote on an admission, or sign the charter. A yes needs a valid credential of the guest."""
+    """Vote on an admission or a change, or sign the charter. A yes to a guest needs its credential;
+    a yes to a change needs that it says of people what is known here.
+    """
     found = lookup.space_of(node, space)
     me = node.keyring.did
     if subject == CHARTER_SLOT:
@@ -159,22 +179,25 @@ async def vote(
             return {"already": True, "founded": found.founded}
         await _vote(node, found, CHARTER_SLOT, found.id, choice, reason)
         return {"already": False, "founded": found.founded}
-    id_ = lookup.one_of(found.joins, subject, "join")
+    id_ = lookup.one_of({**found.joins, **found.chain.changes}, subject, "join or change")
+    if id_ in found.chain.changes:
+        said = Vote(slot="", subject=id_, choice=choice, identity=node.keyring.me.id, reason=reason)
+        return await vote_on_change(node, found, id_, said)
     guest = found.invites[_invite(found, found.joins[id_][0])][2]
-    ballot = found.ballots.get(admission_slot(id_))
-    already = ballot is not None and me in ballot.votes
+    ballot = found.chain.admissions.get(admission_slot(found.epoch.id, id_))
+    voted = ballot is not None and me in ballot.votes
+    already = voted or id_ in found.chain.admitted
     if not already:
         if choice == "yes":
             _check_credential(found, guest.did)
-        await _vote(node, found, admission_slot(id_), id_, choice, reason)
+        await _vote(node, found, admission_slot(found.epoch.id, id_), id_, choice, reason)
     admitted = guest.did in found.members()
     return {"already": already, "guest": guest.name, "admitted": admitted}
 
 
 def _check_credential(space: Space, did: bytes) -> None:
     """A member needs a credential by a registrar of the charter; registrars themselves do not."""
-    trusted = space.charter.registrars
-    if trusted and did not in trusted and space.credential(did, int(time.time())) is None:
+    if space.lacks_credential(did, int(time.time())):
         raise Refused("space.credential")
 
 
@@ -205,7 +228,7 @@ def _member(node: Node, space: Space, member: Member) -> dict[str, Any]:
 
 def _waiting(node: Node, space: Space, join: Record) -> dict[str, Any]:
     _, invite, guest = space.invites[_invite(space, join)]
-    ballot = space.ballots.get(admission_slot(join.id))
+    ballot = space.chain.admissions.get(admission_slot(space.epoch.id, join.id))
     credential = space.credential(guest.did, int(time.time()))
     return {
         "join": join.id.hex(),

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from node.admin import waiting
+from node.admin import waiting, words
 from node.admin.method import Methods
 from node.node import Node
 from node.release import software, version
@@ -31,8 +31,18 @@ async def status(node: Node) -> dict[str, Any]:
         "negotiations": [
             one.document.name for one in node.world.negotiations() if one.agreed is None
         ],
+        "advisories": [
+            words.advisory_in_words(node, one)
+            for space in node.world.spaces()
+            for one in space.advisories.in_force(space.terms.advisors)
+        ],
         "roles": {"host": node.host is not None, "registrar": node.registrar is not None},
         "happenings": node.happenings.count,
+        "barred": waiting.barred(node),
+        "quarantine": {
+            "waiting": len(node.pipeline.quarantine),
+            "dropped": node.pipeline.quarantine.dropped,
+        },
         "memory": _memory(),
         "inbox": waiting.on_me(node),
         "stuck": waiting.on_others(node),
@@ -46,8 +56,11 @@ def _reached(node: Node) -> list[str]:
 
 @METHODS.add("doctor", "read")
 async def doctor(node: Node) -> list[dict[str, Any]]:
-    """Checks of this node: keys, disk, clock, network, policy, enclave; each says what to do."""
-    return [_keys(node), _disk(node), _clock(), _network(node), _policy(node), _enclave(node)]
+    """Checks of this node: keys, credentials, disk, clock, network, policy, enclave; each says what
+    to do.
+    """
+    checks = (_keys, _credentials, _disk, _clock, _network, _policy, _enclave)
+    return [check(node) for check in checks]
 
 
 def _check(about: str, well: bool, says: str, fix: str) -> dict[str, Any]:
@@ -59,7 +72,21 @@ def _keys(node: Node) -> dict[str, Any]:
     return _check("keys", left > 30, f"delegation ends in {left} days", "Renew before it ends.")
 
 
-def _clock() -> dict[str, Any]:
+def _credentials(node: Node) -> dict[str, Any]:
+    """Parties of agreements in force that no registrar vouches for now; runs go on, renewal not."""
+    now, spaces = int(time.time()), {space.id: space for space in node.world.spaces()}
+    bare = {
+        node.world.name(did)
+        for one in node.world.collaborations()
+        if (space := spaces.get(one.document.space)) is not None and not one.ended(now)
+        for did in one.parties
+        if space.lacks_credential(did, now)
+    }
+    says = f"not in force: {', '.join(sorted(bare))}" if bare else "all parties have one in force"
+    return _check("credentials", not bare, says, "Ask the registrar; no new agreement until then.")
+
+
+def _clock(_: Node) -> dict[str, Any]:
     says = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     fix = "Set the clock: records far in the future are refused."
     return _check("clock", time.time() > 1_700_000_000, says, fix)
@@ -68,7 +95,7 @@ def _clock() -> dict[str, Any]:
 def _policy(node: Node) -> dict[str, Any]:
     there = node.config.policy.file is not None
     says = "answers proposals by itself" if there else "none: people answer"
-    return _check("policy", there, says, "Name policy.file to answer proposals by policy.")
+    return _check("policy", True, says, "")
 
 
 def _disk(node: Node) -> dict[str, Any]:

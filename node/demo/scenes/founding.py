@@ -154,8 +154,11 @@ async def _vouch(story: Story, cards: dict[str, Any]) -> None:
             subject=cards[name]["did"],
             legal_name=legal_name,
             country="NL",
+            no_id=True,
         )
-    story.command("registrar", 'credential issue @hospital-b --name "Hospital B" --country NL')
+    story.command(
+        "registrar", 'credential issue @hospital-b --name "Hospital B" --country NL --no-id'
+    )
 
 
 async def _admit(story: Story, cards: dict[str, Any]) -> None:

@@ -1,0 +1,143 @@
+"""Whatever the members of a space do, its state is a function of the set of their records."""
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from protocol import keys
+from protocol.errors import Refused
+from protocol.kinds.identity import Keys
+from protocol.kinds.space import Join, Leave, Review
+from protocol.machines.chain import admission_slot
+from protocol.machines.epochs import step_slot
+from tests import agreements
+from tests.agreements import AT, CAST, Actor, seed
+from tests.unit.test_space import FOUNDERS, Telling, invite, yes
+from tests.unit.test_space_epochs import ZERO, change, check_orders
+
+NAMES = (*FOUNDERS, "sponsor", "biostat-lab")
+
+
+@dataclass
+class Life:
+    """A space whose members act at random; what the gate refuses, an honest node never sends."""
+
+    random: random.Random
+    told: Telling = field(default_factory=lambda: Telling().found())
+    actors: dict[str, Actor] = field(default_factory=lambda: dict(CAST))
+    count: int = 0
+
+    def act(self) -> None:
+        name = self.random.choice(NAMES)
+        acts = (
+            self.invite, self.join, self.admit, self.admit, self.propose, self.remove, self.vote,
+            self.vote, self.vote, self.duty, self.duty, self.duty, self.leave, self.review,
+            self.rotate,
+        )  # fmt: skip
+        self.count += 1
+        self.random.choice(acts)(name)
+
+    def say(self, name: str, kind: str, body: object) -> None:
+        who = self.actors[name]
+        pen = self.told.pens.get(who.signing.hex())
+        before = pen.place if pen else None
+        made = self.told.write(who, kind, body, AT + self.count)
+        try:
+            self.told.tell(made)
+        except Refused:
+            pen = self.told.pens[who.signing.hex()]
+            pen.place = before if before is not None else type(pen.place)()
+
+    def invite(self, name: str) -> None:
+        guest = self.actors[self.random.choice(NAMES[3:])]
+        self.say(name, "invite", invite(guest))
+
+    def join(self, name: str) -> None:
+        if self.told.space.invites:
+            chosen = self.random.choice(sorted(self.told.space.invites))
+            self.say(name, "join", Join(invite=chosen))
+
+    def admit(self, name: str) -> None:
+        space = self.told.space
+        if space.joins:
+            join = self.random.choice(sorted(space.joins))
+            epoch = self.random.choice(space.chain.epochs[-2:])
+            self.say(name, "vote", yes(admission_slot(epoch.id, join), join))
+
+    def propose(self, name: str) -> None:
+        self.say(name, "change", change(self.told, reason=str(self.count)))
+
+    def remove(self, name: str) -> None:
+        victim = self.random.choice(NAMES)
+        key = keys.public(CAST[victim].signing)
+        if key in self.told.feeds.heads and len(self.told.space.members()) > 2:
+            self.say(name, "change", change(self.told, (victim,)))
+
+    def vote(self, name: str) -> None:
+        space = self.told.space
+        proposed = [record.id for record, _ in space.chain.proposed()]
+        round_ = space.chain.current.round_for(CAST[name].did)
+        if proposed and round_ is not None:
+            subject = space.chain.current.bound(round_) or self.random.choice(proposed)
+            self.say(name, "vote", yes(step_slot("change", space.epoch.id, round_), subject))
+
+    def duty(self, name: str) -> None:
+        who = self.actors[name]
+        for effect in self.told.space.duties(who.did, keys.public(who.signing), ZERO, 0.0):
+            self.say(name, "vote", effect.body)  # type: ignore[union-attr]
+
+    def leave(self, name: str) -> None:
+        if self.random.random() < 0.2 and len(self.told.space.members()) > 3:
+            revision = self.actors[name].participant.revision
+            self.say(name, "leave", Leave(revision=revision, reason="", pins=()))
+
+    def review(self, name: str) -> None:
+        digest = seed(str(self.count))
+        self.say(name, "review", Review(bundle=digest, verdict="approved", text=""))
+
+    def rotate(self, name: str) -> None:
+        if self.random.random() < 0.3:
+            newer = agreements.renewed(self.actors[name], seed(f"{name} {self.count}"))
+            before = len(self.told.told)
+            old, self.actors[name] = self.actors[name], newer
+            self.say(name, "keys", Keys(identity=newer.participant.raw))
+            if len(self.told.told) == before:
+                self.actors[name] = old
+
+
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**32))
+def test_order_of_arrival_changes_nothing(number: int) -> None:
+    life = Life(random.Random(number))  # noqa: S311 (a simulation)
+    for _ in range(60):
+        life.act()
+    check_orders(life.told, 2)
+
+
+@pytest.mark.soak
+@settings(max_examples=1500, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**32))
+def test_order_of_arrival_changes_nothing_for_long(number: int) -> None:
+    life = Life(random.Random(number))  # noqa: S311 (a simulation)
+    for _ in range(200):
+        life.act()
+    check_orders(life.told, 3)
+
+
+def test_the_walk_reaches_what_it_is_for() -> None:
+    """Else nothing would be tested."""
+    reached = set()
+    for number in range(25):
+        life = Life(random.Random(number))  # noqa: S311 (a simulation)
+        for _ in range(150):
+            life.act()
+        space = life.told.space
+        reached |= {"epochs"} if len(space.chain.epochs) > 2 else set()
+        reached |= {"removed"} if any(True for _ in space.chain.removals()) else set()
+        reached |= {"left"} if space.membership.leaves else set()
+        reached |= {"admitted"} if space.chain.admitted else set()
+        reached |= {"rotated"} if any(a is not CAST[n] for n, a in life.actors.items()) else set()
+    assert reached == {"epochs", "removed", "left", "admitted", "rotated"}

@@ -12,6 +12,7 @@ from enclave_host.inputs import Datacage
 from enclave_host.orders import read_order
 from enclave_host.outputs import Leaving
 from enclave_host.plan import Plan, Wanted, make_plan
+from enclave_host.private import Spool
 from enclave_host.run_record import Facts, build, leaves_of, matches
 from enclave_host.session import Session
 from enclave_host.shares import Held, Intake, inputs_root
@@ -24,6 +25,14 @@ from protocol.record import Record
 
 
 @dataclass(slots=True)
+class Loading:
+    """A stored share that is loaded for a run: its frames, and where the opened rows lie."""
+
+    intake: Intake
+    spool: Spool
+
+
+@dataclass(slots=True)
 class Attempt:
     """One number in one term."""
 
@@ -32,7 +41,7 @@ class Attempt:
     summons: bytes
     started: bytes | None = None
     plan: Plan | None = None
-    intakes: dict[bytes, Intake] = field(default_factory=dict)
+    loads: dict[bytes, Loading] = field(default_factory=dict)
     computing: bool = False
     concluded: Concluded | None = None
 
@@ -119,12 +128,14 @@ class Conduct:
         plan = make_plan(self.session, attempt.asked, attempt.wanted, request, runs, datacage)
         self._wipe(attempt)
         attempt.plan = plan
-        attempt.intakes = {
-            held.share.id: Intake.begin(held.share, self.session.room) for held in plan.used
-        }
+        attempt.loads = {held.share.id: self._loading(held) for held in plan.used}
         if attempt.started is None:
             attempt.started = self.session.feed.sign("started", self._started(attempt, plan)).raw
         return self._prepared(attempt, plan.used)
+
+    def _loading(self, held: Held) -> Loading:
+        spool = self.session.room.spool()
+        return Loading(Intake.begin(held.share, spool.write), spool)
 
     def _prepared(self, attempt: Attempt, used: Sequence[Held]) -> Prepared:
         adopted = attempt.plan.adopted if attempt.plan else None
@@ -154,9 +165,9 @@ class Conduct:
         attempt = self._current(request.number)
         used = attempt.plan.used if attempt.plan else ()
         held = next((one for one in used if one.share.id == request.share), None)
-        if held is None or request.share not in attempt.intakes or attempt.computing:
+        if held is None or request.share not in attempt.loads or attempt.computing:
             raise Refused("enclave.sequence", "Prepare comes first, and names the shares")
-        intake = attempt.intakes[request.share]
+        intake = attempt.loads[request.share].intake
         intake.feed(request.frame)
         if not request.end:
             return
@@ -177,7 +188,7 @@ class Conduct:
             raise Refused("enclave.sequence", "Prepare comes first; a run is computed once")
         if plan.adopted is not None and plan.adopted[1].outcome != "released":
             return self._say_again(attempt, plan, plan.adopted)
-        missing = [one for one in attempt.intakes.values() if not one.opener.finished]
+        missing = [one for one in attempt.loads.values() if not one.intake.opener.finished]
         if missing:
             raise Refused("run.share-missing", f"{len(missing)} shares were not loaded to the end")
         task = self._task(attempt, plan)
@@ -195,7 +206,7 @@ class Conduct:
             models=session.models(),
             entry=plan.wanted.entry,
             parameters=plan.wanted.parameters,
-            used=tuple(Open(held, attempt.intakes[held.share.id].spool) for held in plan.used),
+            used=tuple(Open(held, attempt.loads[held.share.id].spool) for held in plan.used),
             lineage=plan.lineage,
             salts=outputs.salts(
                 [held.share.key for held in sorted(plan.used, key=lambda held: held.share.id)],
@@ -310,6 +321,6 @@ class Conduct:
             self._wipe(self.attempt)
 
     def _wipe(self, attempt: Attempt) -> None:
-        for intake in attempt.intakes.values():
-            intake.spool.wipe()
-        attempt.intakes = {}
+        for loading in attempt.loads.values():
+            loading.spool.wipe()
+        attempt.loads = {}

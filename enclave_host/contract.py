@@ -13,11 +13,14 @@ from protocol import limits
 from protocol.errors import Refused
 
 TYPES: Final = frozenset({"string", "integer", "number", "boolean"})
+BINARY: Final = "binary"
+"""What a string becomes whose logicalTypeOptions say format: binary; its lengths are in bytes."""
 TEXT_BOUNDS: Final = {
     "minLength": "min_length",
     "maxLength": "max_length",
     "pattern": "pattern",
 }
+BINARY_BOUNDS: Final = {"minLength": "min_length", "maxLength": "max_length"}
 BOUNDS: Final = {"minimum": "minimum", "maximum": "maximum"}
 MANY: Final = 2**53
 """The bound on rows where a contract names none."""
@@ -99,15 +102,20 @@ def _contract(document: Any) -> Contract:  # noqa: ANN401 (parsed YAML)
 def _column(one: Any) -> Column:  # noqa: ANN401
     if one["logicalType"] not in TYPES:
         raise ValueError(f"type {one['logicalType']}")
-    options = one.get("logicalTypeOptions", {})
-    bounds = TEXT_BOUNDS if one["logicalType"] == "string" else BOUNDS
+    options = dict(one.get("logicalTypeOptions", {}))
+    type_, bounds = one["logicalType"], BOUNDS
+    if type_ == "string" and options.get("format") == BINARY:
+        del options["format"]
+        type_, bounds = BINARY, BINARY_BOUNDS
+    elif type_ == "string":
+        bounds = TEXT_BOUNDS
     if options.keys() - bounds.keys():
         raise ValueError(f"options {sorted(options.keys() - bounds.keys())}")
     values: tuple[Any, ...] = ()
     unique = bool(one.get("unique", False) or one.get("primaryKey", False))
     for rule in _errors(one):
         match rule["rule"]:
-            case "validValues":
+            case "validValues" if type_ != BINARY:
                 values = tuple(rule["validValues"])
             case "duplicateCount" if rule.get("mustBe") == 0:
                 unique = True
@@ -115,7 +123,7 @@ def _column(one: Any) -> Column:  # noqa: ANN401
                 raise ValueError(f"rule {other} of a column")
     return Column(
         name=str(one["name"]),
-        type=one["logicalType"],
+        type=type_,
         required=bool(one.get("required", False)),
         unique=unique,
         values=values,

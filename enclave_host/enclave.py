@@ -20,6 +20,8 @@ from enclave_host.feed import Feed
 from enclave_host.inputs import Datacage
 from enclave_host.parties import read_agreement
 from enclave_host.private import Room
+from enclave_host.pump import Pump
+from enclave_host.server import NONE, Descriptors
 from enclave_host.session import Session
 from enclave_host.shares import Vault
 from protocol import enclave_wire as wire
@@ -58,12 +60,14 @@ class Enclave:
         public = EnclaveKeys(signing=keys.public(self.seed), sealing=wrap.public_key(sealing_seed))
         self.vault = Vault(public, sealing_seed)
 
-    def answer(self, request: object) -> object:
+    def answer(self, request: object, descriptors: Descriptors = NONE) -> object:
         """The answer to a request of protocol.enclave_wire. Raises Refused, and nothing else.
 
         Why something broke could hold data, so it is not told: `village-enclave doctor` finds out.
         """
         try:
+            if isinstance(request, wire.ShareStream):
+                return self.stream_share(request, descriptors)
             return _ANSWERS[type(request)](self, request)
         except Refused:
             raise
@@ -156,25 +160,42 @@ class Enclave:
     def begin_share(self, request: wire.ShareBegin) -> wire.ShareReady:
         """A share's key."""
         with self.lock:
-            return self._session(request.agreement).begin_share(request)
+            return self._session(request.agreement).begin_share(request, self.environments)
 
     def feed_share(self, request: wire.ShareFrame) -> Done:
         """A share's frame."""
         with self.lock:
-            self._session(request.agreement).feed_share(request.share, request.frame)
+            intake = self._session(request.agreement).arriving(request.share)
+        intake.feed(request.frame)  # may wait for the check: not under the lock
         return Done()
+
+    def stream_share(self, request: wire.ShareStream, descriptors: Descriptors) -> wire.ShareSeen:
+        """A share's frames from a descriptor."""
+        if not descriptors.came:
+            raise Refused("enclave.frame", "a source must come along")
+        with self.lock:
+            intake = self._session(request.agreement).arriving(request.share)
+        source, store = (*descriptors.came, None)[:2]
+        fault = None
+        try:
+            Pump(intake, source or 0, store, request.room, descriptors.connection).run()
+        except Refused as refused:
+            fault = refused.code
+        opener = intake.opener
+        return wire.ShareSeen(
+            chunks=opener.chunks, chain=opener.chain, finished=opener.finished, fault=fault
+        )
 
     def end_share(self, request: wire.ShareEnd) -> wire.Records:
         """A share's contract check and receipt; heartbeats go on meanwhile."""
         with self.lock:
             session = self._session(request.agreement)
-            datacage = session.environment(self.environments)
-            contracts = session.contracts()
             held = session.end_share(request.share)
-            if held.receipt is not None:
-                return wire.Records(records=(held.receipt,))
+            if held.receipt is not None or held.arrival is None:
+                return wire.Records(records=(held.receipt or b"",))
+            checking = held.arrival.checking
         try:
-            checked = session.examine(held, contracts[held.share.dataset], datacage)
+            checked = checking.end()
         except BaseException:
             with self.lock:
                 session.give_back(held)

@@ -1,7 +1,7 @@
 """What the first sandbox run of a share or a run finds: verdict, counts, and the combined table."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -53,12 +53,17 @@ class Combined:
     rows: tuple[int, ...]
 
 
-def check(datacage: Datacage, contract: Contract, person_column: str, piece: Piece) -> Checked:
-    """Check one share alone. Raises Refused (run.failed) if the sandbox ended otherwise than well.
+def check(
+    datacage: Datacage, contract: Contract, person_column: str, person: str | None, feed: int
+) -> Checked:
+    """Check one share that comes through the pipe `feed`; returns when all of it came.
 
-    One sandbox for one share: what a hostile file does to the parser, it does to itself.
+    One sandbox for one share: what a hostile file does to the parser, it does to itself. Raises
+    Refused (run.failed) if the sandbox ended otherwise than well.
     """
-    head, _ = _prepare(datacage, contract, person_column, [piece], combine=False)
+    plan = _plan(contract, person_column, "check", [{"person": person}])
+    with datacage.room.stage() as stage:
+        head, _ = _run(datacage, stage, plan, feed)
     return Checked(_verdict(contract, head), sum(head["rows"]), head["people"])
 
 
@@ -69,7 +74,13 @@ def combine(
 
     Raises Refused (share.contract, run.failed).
     """
-    head, table = _prepare(datacage, contract, person_column, pieces, combine=True)
+    shares = [{"file": f"{n}.arrow", "person": one.person} for n, one in enumerate(pieces)]
+    plan = _plan(contract, person_column, "combine", shares)
+    with datacage.room.stage() as stage:
+        (stage / "inputs").mkdir()
+        for share, piece in zip(shares, pieces, strict=True):
+            piece.spool.show(stage / "inputs" / str(share["file"]))
+        head, table = _run(datacage, stage, plan)
     if head["fault"] is not None:
         raise Refused("share.contract", _verdict(contract, head))
     persons, rows = tuple(head["persons"]), tuple(head["rows"])
@@ -79,37 +90,34 @@ def combine(
     return Combined(table, persons, contents, rows)
 
 
-def _prepare(
-    datacage: Datacage,
-    contract: Contract,
-    person_column: str,
-    pieces: Sequence[Piece],
-    *,
-    combine: bool,
-) -> tuple[dict[str, Any], bytes]:
-    shares = [{"file": f"{n}.arrow", "person": one.person} for n, one in enumerate(pieces)]
-    plan = {
+def _plan(
+    contract: Contract, person_column: str, task: str, shares: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "task": task,
         "contract": contract.plain(),
         "person": person_column,
-        "shares": shares,
-        "combine": combine,
+        "shares": list(shares),
     }
-    with datacage.room.stage() as stage:
-        inputs, code = stage / "inputs", stage / "code"
-        for folder in (inputs, code):
-            folder.mkdir()
-        (inputs / "plan.json").write_text(json.dumps(plan), "utf-8")
-        for share, piece in zip(shares, pieces, strict=True):
-            piece.spool.show(inputs / str(share["file"]))
-        job = Job(
-            environment=datacage.environment,
-            code=code,
-            inputs=inputs,
-            entry="prepare:answer",
-            limits=datacage.limits,
-            kind="prepare",
-        )
-        return _read(datacage.cage.run(job))
+
+
+def _run(
+    datacage: Datacage, stage: Path, plan: Mapping[str, Any], feed: int | None = None
+) -> tuple[dict[str, Any], bytes]:
+    inputs, code = stage / "inputs", stage / "code"
+    for folder in (inputs, code):
+        folder.mkdir(exist_ok=True)
+    (inputs / "plan.json").write_text(json.dumps(plan), "utf-8")
+    job = Job(
+        environment=datacage.environment,
+        code=code,
+        inputs=inputs,
+        entry="prepare:answer",
+        limits=datacage.limits,
+        kind="prepare",
+        feed=feed,
+    )
+    return _read(datacage.cage.run(job))
 
 
 def _read(outcome: Outcome) -> tuple[dict[str, Any], bytes]:

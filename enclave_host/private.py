@@ -10,7 +10,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -99,7 +99,7 @@ class Spool:
     path: Path
     size: int = 0
 
-    def write(self, plain: bytes) -> None:
+    def write(self, plain: bytes | memoryview) -> None:
         """Add bytes at the end. Raises Refused (enclave.full)."""
         self.room.take(len(plain))
         self.size += len(plain)
@@ -129,7 +129,7 @@ def wipe(folder: Path) -> None:
 
 def _overwrite(path: Path) -> None:
     if not path.is_symlink():
-        with path.open("r+b") as file:
+        with suppress(FileNotFoundError), path.open("r+b") as file:  # a sandbox that just ended
             left = file.seek(0, os.SEEK_END)
             file.seek(0)
             while left > 0:

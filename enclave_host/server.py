@@ -9,12 +9,16 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from protocol.dialogue import T
 from protocol.enclave_wire import FRAME_LIMIT, WIRE
 from protocol.errors import ProtocolError, Refused
+
+DESCRIPTORS: Final = 2
+"""The most that come along with one request."""
 
 CONNECTIONS: Final = 64
 """A host's node needs one for each share that streams in, one for runs and one for heartbeats."""
@@ -42,11 +46,25 @@ def claim(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What came along with a request; `connection` is the host's own, which ends with the host."""
+
+    came: tuple[int, ...]
+    connection: int
+
+
+NONE: Final = Descriptors((), -1)
+"""A request that nothing came along with."""
+
+
 class Server:
     """Serves until `stop`. The caller holds the socket's lock, so a socket there is a stale one."""
 
-    def __init__(self, path: Path, answer: Callable[[object], object]) -> None:
-        """Listen at `path`; `answer` may raise Refused."""
+    def __init__(self, path: Path, answer: Callable[[object, Descriptors], object]) -> None:
+        """Listen at `path`; `answer` may raise Refused. Descriptors that came along are its to use
+        until it returns.
+        """
         path.unlink(missing_ok=True)
         self._answer = answer
         self._stopped = threading.Event()
@@ -78,24 +96,59 @@ class Server:
 
     def _talk(self, connection: socket.socket) -> None:
         try:
-            with connection, connection.makefile("rb") as stream:
-                while (frame := read_frame(stream.read)) is not None:
-                    connection.sendall(pack(self._reply(frame)))
+            with connection:
+                while (received := receive(connection)) is not None:
+                    connection.sendall(pack(self._reply(*received, connection.fileno())))
         except (OSError, Refused):
             return  # the host went away, or does not speak frames: it comes back if it wants
         finally:
             self._slots.release()
 
-    def _reply(self, frame: bytes) -> bytes:
+    def _reply(self, frame: bytes, came: tuple[int, ...], connection: int) -> bytes:
         try:
-            return WIRE.pack_answer(self._answer(WIRE.read_request(frame)))
+            request = WIRE.read_request(frame)
+            return WIRE.pack_answer(self._answer(request, Descriptors(came, connection)))
         except Refused as refused:
             return WIRE.pack_refusal(refused)
+        finally:
+            for descriptor in came:
+                os.close(descriptor)
 
 
 def pack(frame: bytes) -> bytes:
     """A frame body with its length before it."""
     return len(frame).to_bytes(4, "big") + frame
+
+
+def receive(connection: socket.socket) -> tuple[bytes, tuple[int, ...]] | None:
+    """The next frame body and the descriptors that came along, or None at the end.
+
+    Raises Refused (codec.too-large, enclave.frame).
+    """
+    head, came, _, _ = socket.recv_fds(connection, 4, DESCRIPTORS)
+    try:
+        if not head:
+            return None
+        head += _exactly(connection, 4 - len(head))
+        size = int.from_bytes(head, "big")
+        if size > FRAME_LIMIT:
+            raise Refused("codec.too-large", f"a frame of {size} bytes")
+        return _exactly(connection, size), tuple(came)
+    except BaseException:
+        for descriptor in came:
+            os.close(descriptor)
+        raise
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    found = bytearray(size)
+    view = memoryview(found)
+    while view:
+        count = connection.recv_into(view)
+        if not count:
+            raise Refused("enclave.frame", "cut off")
+        view = view[count:]
+    return bytes(found)
 
 
 def read_frame(read: Callable[[int], bytes]) -> bytes | None:

@@ -5,16 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from enclave_host.checking import Checking
 from enclave_host.contract import Contract, read_contract
 from enclave_host.feed import Feed
-from enclave_host.inputs import Checked, Datacage, Piece, check
+from enclave_host.inputs import Checked, Datacage
 from enclave_host.output_model import OutputModel
 from enclave_host.parties import Parties
 from enclave_host.people import Consents, registrar_keys
 from enclave_host.private import Room
 from enclave_host.shares import (
+    Arrival,
     Held,
     Intake,
+    OpenedShare,
     Shares,
     Vault,
     open_party_share,
@@ -36,7 +39,7 @@ SHARES: Final = limits.ITEMS
 
 @dataclass(slots=True)
 class Session:
-    """One agreement. Every method is called under the enclave's lock, but for `examine`."""
+    """One agreement. Every method is called under the enclave's lock."""
 
     parties: Parties
     vault: Vault
@@ -138,8 +141,12 @@ class Session:
 
     # --- shares -------------------------------------------------------------------------------
 
-    def begin_share(self, request: ShareBegin) -> ShareReady:
-        """Open a share's key. A standby opens nothing before its own appointment."""
+    def begin_share(
+        self, request: ShareBegin, environments: Mapping[bytes, Datacage]
+    ) -> ShareReady:
+        """Open a share's key, and make ready to check what comes. A standby opens nothing before
+        its own appointment.
+        """
         self.in_office()
         if request.person:
             share = open_person_share(self.parties, self.vault, request.share)
@@ -148,9 +155,12 @@ class Session:
         if share.id not in self.shares.held and len(self.shares.held) >= SHARES:
             raise Refused("enclave.full", f"{SHARES} shares")
         held = self.shares.begin(share, stored=request.stored)
-        if held.intake is None and held.digest is None:
-            held.intake = None if request.stored else Intake.begin(share, self.room)
-        opener = held.intake.opener if held.intake else None
+        if held.digest is None and not held.checking and not request.stored:
+            # Always from the first frame: what the host's disk has by now, it shows again.
+            if held.arrival is not None:
+                held.arrival.checking.abandon()
+            held.arrival = self._arrival(share, environments)
+        opener = held.arrival.intake.opener if held.arrival else None
         return ShareReady(
             share=share.id,
             owner=share.owner,
@@ -158,46 +168,41 @@ class Session:
             chain=opener.chain if opener else held.digest or bytes(32),
         )
 
-    def feed_share(self, share: bytes, frame: bytes) -> None:
-        """One frame. Raises Refused (share.chunk, share.unfinished, enclave.*)."""
+    def _arrival(self, share: OpenedShare, environments: Mapping[bytes, Datacage]) -> Arrival:
+        contract, dataset = self.contracts()[share.dataset], self.parties.dataset(share.dataset)
+        if dataset is None:
+            raise Refused("share.binding", "of another dataset or data contract")
+        person = share.person.value if share.person else None
+        datacage = self.environment(environments)
+        checking = Checking(datacage, contract, dataset.person, person)
+        return Arrival(Intake.begin(share, checking.write), checking)
+
+    def arriving(self, share: bytes) -> Intake:
+        """Where the frames of a share go. Raises Refused (share.chunk, enclave.*)."""
         self.in_office()
         held = self.shares.find(share)
-        if held.intake is None or held.checking:
+        if held.arrival is None or held.checking:
             raise Refused("share.chunk", "the share is complete")
-        held.intake.feed(frame)
+        return held.arrival.intake
 
     def end_share(self, share: bytes) -> Held:
-        """All frames are in: what `examine` must look at, or a share with its receipt already."""
+        """All frames are in: a share whose check must end, or one with its receipt already."""
         self.in_office()
         held = self.shares.find(share)
         if held.receipt is not None:
             return held
-        if held.intake is None or held.checking:
+        if held.arrival is None or held.checking:
             raise Refused("enclave.sequence", "the share is being checked, or was stored before")
-        held.intake.opener.digest()  # refuses an unfinished stream
+        held.arrival.intake.opener.digest()  # refuses an unfinished stream
         held.checking = True
         return held
 
-    def examine(self, held: Held, contract: Contract, datacage: Datacage) -> Checked:
-        """Check a complete share against its contract, in the sandbox; wipe its rows. Slow; without
-        the lock.
-        """
-        dataset = self.parties.dataset(held.share.dataset)
-        if dataset is None or held.intake is None:
-            raise Refused("enclave.sequence")
-        person = held.share.person.value if held.share.person else None
-        spool = held.intake.spool
-        try:
-            return check(datacage, contract, dataset.person, Piece(spool, person))
-        finally:
-            spool.wipe()
-
     def keep_share(self, held: Held, checked: Checked) -> bytes:
         """Count the share if it kept its contract; the receipt says either way what was found."""
-        share, opener = held.share, held.intake.opener if held.intake else None
+        share, opener = held.share, held.arrival.intake.opener if held.arrival else None
         if opener is None:
             raise Refused("enclave.sequence")
-        held.intake, held.checking = None, False
+        held.arrival, held.checking = None, False
         held.checked, held.digest = checked, opener.digest()
         receipt = Receipt(
             share=share.id,
@@ -219,7 +224,7 @@ class Session:
     def give_back(self, held: Held) -> None:
         """The check could not be made: the owner sends the frames again."""
         held.checking = False
-        held.intake = Intake.begin(held.share, self.room)
+        held.arrival = None
 
     def environment(self, known: Mapping[bytes, Datacage]) -> Datacage:
         """The datacage with the agreed environment. Raises Refused (run.environment)."""

@@ -5,14 +5,16 @@ final frame and the contract check, or, after a fail-over, when the host has sto
 """
 
 import hashlib
+import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from enclave_host.checking import Checking
 from enclave_host.inputs import KEPT, Checked
 from enclave_host.parties import Parties
 from enclave_host.people import Consents, Person, read_envelope
-from enclave_host.private import Room, Spool
 from protocol import kinds, limits, shape
 from protocol.attestation.evidence import enclave_id
 from protocol.errors import Refused
@@ -124,31 +126,46 @@ def _share_key(vault: Vault, raw: bytes, header: ShareHeader, wraps: list[Wrap])
     return key
 
 
+Sink = Callable[[memoryview], None]
+"""Takes plain bytes; the view is good only until it returns."""
+
 PUSHES: Final = 64
 """Shares that one person may push for one dataset in a term: each costs a sandbox and a receipt."""
 
 
 @dataclass(slots=True)
 class Intake:
-    """The frames of one share on their way in: verified, opened, spooled in memory."""
+    """The frames of one share on their way in: each is verified, opened, and handed to `sink`.
+
+    `lock` guards it: a sink may wait, and only this share may wait for it.
+    """
 
     opener: stream.Opener
-    spool: Spool
+    sink: Sink
     most: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def begin(cls, share: OpenedShare, room: Room) -> "Intake":
+    def begin(cls, share: OpenedShare, sink: Sink) -> "Intake":
         """Nothing has arrived yet."""
         most = limits.SHARE if share.person is None else limits.PERSON_SHARE
-        return cls(stream.Opener(share.key, share.header), room.spool(), most)
+        return cls(stream.Opener(share.key, share.header), sink, most)
 
-    def feed(self, frame: bytes) -> None:
+    def feed(self, frame: stream.Bytes) -> None:
         """Take the next frame. Raises Refused (share.chunk, share.unfinished, enclave.full)."""
-        plain = self.opener.feed(frame)
-        if self.opener.size > self.most:
-            raise Refused("share.chunk", f"the share is larger than {self.most} bytes")
-        if plain:
-            self.spool.write(plain)
+        with self.lock:
+            plain = self.opener.feed(frame)
+            if self.opener.size > self.most:
+                raise Refused("share.chunk", f"the share is larger than {self.most} bytes")
+            self.sink(plain)
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A share that is being received: its frames, and the check that reads what they hold."""
+
+    intake: Intake
+    checking: Checking
 
 
 @dataclass(slots=True)
@@ -157,7 +174,7 @@ class Held:
 
     share: OpenedShare
     stored: bool
-    intake: Intake | None = None
+    arrival: Arrival | None = None
     digest: bytes | None = None
     checked: Checked | None = None
     checking: bool = False
@@ -192,7 +209,7 @@ class Shares:
         if share.id not in self.held:
             self._make_room(share)
         held = self.held.setdefault(share.id, Held(share, stored))
-        if stored and held.intake is None:
+        if stored and held.arrival is None:
             held.stored = True
             self.count(held)
         return held
@@ -222,8 +239,8 @@ class Shares:
     def emptied(self) -> "Shares":
         """Wipe what is open; a fenced enclave keeps no rows and no share key."""
         for held in self.held.values():
-            if held.intake is not None:
-                held.intake.spool.wipe()
+            if held.arrival is not None:
+                held.arrival.checking.abandon()
         return Shares(self.consents)
 
     def usable(self) -> list[Held]:
@@ -240,8 +257,8 @@ class Shares:
             raise Refused("share.busy", f"{PUSHES} shares of one person in one term")
         self.pushed[share.slot] += 1
         for id_, other in list(self.held.items()):
-            if other.share.slot == share.slot and other.intake is not None and not other.checking:
-                other.intake.spool.wipe()
+            if other.share.slot == share.slot and other.arrival is not None and not other.checking:
+                other.arrival.checking.abandon()
                 del self.held[id_]
 
     def _require_newer(self, share: OpenedShare) -> None:

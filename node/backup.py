@@ -118,7 +118,7 @@ def _plain(file: BinaryIO, key: bytes) -> Iterator[bytes]:
     while not opener.finished:
         piece = opener.feed(_get(file))
         if piece:
-            yield piece
+            yield bytes(piece)
     opener.digest()
     if file.read(1):
         raise _damaged("Something follows its end.")

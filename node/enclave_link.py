@@ -4,6 +4,8 @@ Connections are kept and used again. One that broke while it lay idle is replace
 started anew, and a new enclave has not seen the question.
 """
 
+import socket
+from array import array
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -35,19 +37,32 @@ class EnclaveUnreachable(TransportError):
 class EnclaveLink:
     """Asks the enclave at a socket."""
 
-    def __init__(self, socket: Path) -> None:
+    one_kernel: Final = True
+    """A unix socket takes descriptors along."""
+
+    def __init__(self, path: Path) -> None:
         """Nothing is connected before the first question."""
-        self._socket = socket
+        self._socket = path
         self._idle: list[trio.SocketStream] = []
         self._slots = trio.Semaphore(ASKING)
 
-    async def ask(self, request: object, answer: type[T], *, seconds: float = ANSWER_TIME) -> T:
-        """The enclave's answer to one request. Raises Refused (its own), EnclaveUnreachable."""
+    async def ask(
+        self,
+        request: object,
+        answer: type[T],
+        *,
+        seconds: float = ANSWER_TIME,
+        descriptors: tuple[int, ...] = (),
+    ) -> T:
+        """The enclave's answer to one request; `descriptors` go along with it.
+
+        Raises Refused (its own), EnclaveUnreachable.
+        """
         frame = WIRE.pack_request(request)
         try:
             with trio.fail_after(seconds):
                 async with self._slots:
-                    reply = await self._exchange(frame)
+                    reply = await self._exchange(frame, descriptors)
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise EnclaveUnreachable(f"the enclave at {self._socket.name} is not there") from error
         except trio.TooSlowError as error:
@@ -59,19 +74,22 @@ class EnclaveLink:
         while self._idle:
             await self._idle.pop().aclose()
 
-    async def _exchange(self, frame: bytes) -> bytes:
+    async def _exchange(self, frame: bytes, descriptors: tuple[int, ...]) -> bytes:
         if self._idle:
             try:
-                return await self._talk(self._idle.pop(), frame)
+                return await self._talk(self._idle.pop(), frame, descriptors)
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                 await self.close()  # the others are as old
         stream = await trio.open_unix_socket(str(self._socket))
-        return await self._talk(stream, frame)
+        return await self._talk(stream, frame, descriptors)
 
-    async def _talk(self, stream: trio.SocketStream, frame: bytes) -> bytes:
+    async def _talk(
+        self, stream: trio.SocketStream, frame: bytes, descriptors: tuple[int, ...]
+    ) -> bytes:
         kept = False
         try:
-            await stream.send_all(len(frame).to_bytes(4, "big") + frame)
+            await _send_head(stream, len(frame).to_bytes(4, "big"), descriptors)
+            await stream.send_all(frame)
             size = int.from_bytes(await _read(stream, 4), "big")
             if size > FRAME_LIMIT:
                 raise EnclaveUnreachable(f"the enclave answers with {size} bytes")
@@ -83,6 +101,15 @@ class EnclaveLink:
             else:
                 await trio.aclose_forcefully(stream)
         return reply
+
+
+async def _send_head(stream: trio.SocketStream, head: bytes, descriptors: tuple[int, ...]) -> None:
+    """The length of a frame; descriptors travel with its first byte."""
+    if descriptors:
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors).tobytes())
+        sent = await stream.socket.sendmsg([head], [rights])
+        head = head[sent:]
+    await stream.send_all(head)
 
 
 async def _read(stream: trio.SocketStream, size: int) -> bytes:

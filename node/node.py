@@ -9,6 +9,7 @@ import trio
 
 from node import restored
 from node.appraisal import Appraiser
+from node.bulk_lane import Lanes
 from node.config import Config
 from node.effects import Effects
 from node.enclave_link import EnclaveLink
@@ -105,7 +106,9 @@ def _host(
         return None
     link = EnclaveLink(config.enclave.socket)
     stored = SealedShares(config.node.state / "shares", config.limits.disk // 2)
-    lane = ShareLane(pipeline, transport, link, stored)
+    bulk = config.network.bulk
+    lanes = Lanes(None) if bulk is None else Lanes(bulk.host, bulk.port)
+    lane = ShareLane(pipeline, transport, link, stored, lanes)
     operator = config.enclave.operator or config.node.name
     region = config.enclave.region or ""
     return Host(pipeline, spread, blobs, transport, link, lane, operator, region)

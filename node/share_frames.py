@@ -40,27 +40,39 @@ class Tally:
                 assert_never(other)
 
 
-def from_chunk(frames: Iterable[tuple[int, bytes]], chunks: int) -> Iterator[tuple[int, bytes]]:
-    """The numbered frames that a receiver of the first `chunks` chunks still needs, the segment
+def from_chunk(frames: Iterable[bytes], chunks: int) -> Iterator[bytes]:
+    """The frames that a receiver of the first `chunks` chunks still needs, the segment
     of the first of them before it. A segment sent twice is no harm: only its salt and an index
     together must never seal twice.
     """
-    segment: tuple[int, bytes] | None = None
-    for number, raw in frames:
+    segment: bytes | None = None
+    for raw in frames:
         match read_frame(raw):
             case Segment():
-                segment = number, raw
+                segment = raw
             case Chunk(index) if index < chunks:
                 continue
             case Chunk():
                 if segment is not None:
                     yield segment
                 segment = None
-                yield number, raw
+                yield raw
             case End():
-                yield number, raw
+                yield raw
             case other:
                 assert_never(other)
+
+
+def frames_of(frames: Iterable[bytes], chunks: int) -> int:
+    """How many frames lead up to and including the chunk number `chunks`, counted from 1."""
+    seen = count = 0
+    if not chunks:
+        return 0
+    for count, raw in enumerate(frames, 1):
+        seen += raw[:1] == b"\x02"
+        if seen == chunks:
+            return count
+    return count
 
 
 def end_frame(chain: bytes, chunks: int) -> bytes:

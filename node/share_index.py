@@ -1,8 +1,7 @@
 """The sealed shares that this node keeps for an enclave, and what is known of each.
 
-Ciphertext lies in SealedShares, append-only. A frame is written before the enclave verifies it, so
-that a crash never leaves the enclave ahead of the disk. One that the enclave then refuses stays in
-the file and is marked as void here: it is never sent on, loaded or counted.
+Ciphertext lies in SealedShares, append-only, and only frames that the enclave verified. After any
+break the enclave starts from nothing and is shown again what the disk has: the disk is the truth.
 """
 
 import time
@@ -17,10 +16,7 @@ from node.store.journal import Journal
 from protocol import limits, shape
 from protocol.errors import Refused
 from protocol.kinds.consent import PersonShare
-from protocol.shape import Count, Hash, Key, Max, Time
-
-VOIDS: Final = 16
-"""Refused frames of one share; a sender that makes more is broken, and must push anew."""
+from protocol.shape import Hash, Key, Max, Time
 
 SHARES: Final = 4096
 """Shares kept for one agreement."""
@@ -29,14 +25,6 @@ PREFIX: Final = "host-share/"
 
 Raw = Annotated[bytes, Max(limits.RECORD)]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Void:
-    """Frames that do not count, by number in the file: from `first` up to, and not, `after`."""
-
-    first: Count
-    after: Count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +38,6 @@ class Kept:
     owner: Key
     record: Raw | None = None
     person: PersonShare | None = None
-    voids: tuple[Void, ...] = ()
     receipt: Raw | None = None
     at: Time = 0
 
@@ -95,11 +82,6 @@ class ShareIndex:
         self._kept[kept.share] = kept
         return kept
 
-    def void(self, share: bytes, first: int, after: int) -> None:
-        """Mark frames that the enclave refused."""
-        kept = self._kept[share]
-        self.put(replace(kept, voids=(*kept.voids, Void(first=first, after=after))))
-
     def confirm(self, share: bytes, receipt: bytes) -> Kept:
         """Keep the enclave's receipt for a share."""
         return self.put(replace(self._kept[share], receipt=receipt))
@@ -108,13 +90,9 @@ class ShareIndex:
         """Whether every frame is here; never true of a share that was cut off."""
         return self.files.finished(share)
 
-    def frames(self, share: bytes) -> Iterator[tuple[int, bytes]]:
-        """The frames that count, with their number in the file. Raises StoreMissing."""
-        kept = self._kept.get(share)
-        voids = kept.voids if kept is not None else ()
-        for number, frame in enumerate(self.files.frames(share)):
-            if not any(void.first <= number < void.after for void in voids):
-                yield number, frame
+    def frames(self, share: bytes) -> Iterator[bytes]:
+        """Its frames, one at a time. Raises StoreMissing."""
+        return self.files.frames(share)
 
     def erase(self, kept: Kept, *, forget: bool = True) -> None:
         """Delete the ciphertext; with `forget` all that is known of the share too."""

@@ -10,23 +10,24 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import trio
 
 from node import wire
+from node.bulk_lane import Lanes
 from node.enclave_link import EnclaveUnreachable
 from node.net.transport import Stream, Transport, TransportError
 from node.pipeline import Pipeline
-from node.share_frames import Tally, from_chunk
-from node.share_index import VOIDS, Kept, ShareIndex, in_thread
+from node.share_frames import Tally
+from node.share_index import Kept, ShareIndex
+from node.share_intake import Asks, Intake, tell_resume
 from node.share_offer import read_offer
 from node.share_replica import Replicas
 from node.store import StoreError, StoreFault, StoreFull
-from node.store.blobs import SealedShares, ShareWriter
+from node.store.blobs import SealedShares
 from protocol import enclave_wire as enclave
-from protocol import kinds, limits, record
-from protocol.dialogue import Done
+from protocol import kinds, record
 from protocol.errors import ProtocolError, Refused
 from protocol.kinds.share import Receipt
 from protocol.machines.agreement import Collaboration
@@ -40,15 +41,6 @@ UPLOADS_OF_ONE: Final = 16
 
 OFFER_TIME: Final = 20.0
 """Seconds for the first frame of a stream."""
-
-FRAME_TIME: Final = 60.0
-"""Seconds for each further frame."""
-
-SLOWEST: Final = 16 * 1024
-"""Bytes per second below which a sender, on average, gives its place to others."""
-
-READ_AGAIN: Final = 4 * 1024 * 1024
-"""Bytes per second at which a sender passes over what is here already."""
 
 CHECK_TIME: Final = 1800.0
 """Seconds for the enclave to check a whole share against its contract."""
@@ -72,14 +64,6 @@ T = TypeVar("T")
 log = logging.getLogger("village.shares")
 
 
-class Asks(Protocol):
-    """The enclave behind this node, as node/enclave_link.py reaches it."""
-
-    async def ask(self, request: object, answer: type[T], *, seconds: float = ...) -> T:
-        """The answer to one request. Raises Refused, EnclaveUnreachable."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredShare:
     """A share that a run may use: its id, and what opens it in the elected enclave."""
@@ -101,13 +85,19 @@ class ShareLane:
     """Takes shares for the enclave that this host was elected with, and keeps them."""
 
     def __init__(
-        self, pipeline: Pipeline, transport: Transport, link: Asks, files: SealedShares
+        self,
+        pipeline: Pipeline,
+        transport: Transport,
+        link: Asks,
+        files: SealedShares,
+        lanes: Lanes,
     ) -> None:
         """Serve wire.SHARE and wire.REPLICA on `transport`."""
         self.pipeline = pipeline
         self.world = pipeline.world
         self.link = link
         self.index = ShareIndex(pipeline.journal, files)
+        self.intake = Intake(link, self.index, lanes)
         self.replicas = Replicas(pipeline, transport, self.index)
         self._streams: list[str] = []
         self._turns: dict[bytes, _Turn] = {}
@@ -116,11 +106,13 @@ class ShareLane:
 
     async def run(self) -> None:
         """Finish what a crash or an absent standby left open, until cancelled."""
-        while True:
-            for kept in self.index.all():
-                if self._is_due(kept):
-                    await self._catch_up(kept)
-            await trio.sleep(LOOK_EVERY)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.intake.lanes.run)
+            while True:
+                for kept in self.index.all():
+                    if self._is_due(kept):
+                        await self._catch_up(kept)
+                await trio.sleep(LOOK_EVERY)
 
     # --- for runs -------------------------------------------------------------------------------
 
@@ -143,7 +135,7 @@ class ShareLane:
 
     def frames(self, share: bytes) -> Iterator[bytes]:
         """The ciphertext frames of a stored share, one at a time. Raises StoreMissing."""
-        return (frame for _, frame in self.index.frames(share))
+        return self.index.frames(share)
 
     def forget(self, share: bytes) -> None:
         """Erase a share: replaced, withdrawn, or its agreement is over."""
@@ -201,14 +193,12 @@ class ShareLane:
         async with self._turn(offered.share) as turn:
             known = self.index.get(offered.share)
             if known is not None:
-                offered = replace(offered, voids=known.voids, receipt=known.receipt)
-            if len(offered.voids) >= VOIDS:
-                raise Refused("share.chunk", "too many frames were refused: push the share anew")
+                offered = replace(offered, receipt=known.receipt)
             if offered.receipt is None:
                 await self._receive(stream, offered)
                 offered = await self._settle(offered)
             else:
-                await self._tell_resume(stream, Tally(bytes(32), ended=True))
+                await tell_resume(stream, Tally(bytes(32), ended=True))
             taken = wire.ShareTaken(
                 receipt=offered.receipt or b"", replicas=await self.replicas.bring(offered)
             )
@@ -239,18 +229,7 @@ class ShareLane:
     async def _receive(self, stream: Stream, offered: Kept) -> None:
         """Take all frames that are not here yet."""
         ready = await self._begin(offered)
-        kept = self.index.put(offered)
-        if self.index.complete(kept.share):
-            await self._show_again(kept, ready, None)
-            await self._tell_resume(stream, Tally(ready.chain, ended=True))
-            return
-        with await trio.to_thread.run_sync(self.index.files.begin, kept.share) as writer:
-            if ready.chunks and not writer.frames:
-                raise Refused("share.chunk", "this host lost what its enclave has: push it anew")
-            tally = await self._show_again(kept, ready, writer)
-            await self._tell_resume(stream, tally)
-            await self._take_frames(stream, kept, writer, tally)
-            await trio.to_thread.run_sync(writer.finish)
+        await self.intake.receive(stream, self.index.put(offered), ready)
 
     async def _begin(self, kept: Kept) -> enclave.ShareReady:
         """Have the enclave open the share's key. Raises Refused (share.*, term.fenced, ...)."""
@@ -275,78 +254,6 @@ class ShareLane:
         if elected is None or elected.appointment.host != self.world.me.did:
             raise Refused("election.certificate", "this host does not hold the newest term")
         return elected
-
-    async def _show_again(
-        self, kept: Kept, ready: enclave.ShareReady, writer: ShareWriter | None
-    ) -> Tally:
-        """Bring the enclave to where the disk is. Frames that it refuses are void from then on."""
-        tally = Tally(ready.chain, ready.chunks)
-        if writer is None and await self._has_all(kept, ready):
-            return replace(tally, ended=True)
-        frames = from_chunk(self.index.frames(kept.share), ready.chunks)
-        async for number, frame in in_thread(frames):
-            try:
-                await self._verify(kept, tally, frame)
-            except Refused as error:
-                if writer is None:
-                    self.index.erase(kept)
-                    raise Refused("share.chunk", "what was stored is damaged") from error
-                self.index.void(kept.share, number, writer.frames)
-                return tally
-        return tally
-
-    async def _has_all(self, kept: Kept, ready: enclave.ShareReady) -> bool:
-        """Whether the enclave has seen this complete share to its end, or counts it as stored."""
-        if ready.chunks:
-            return False
-        last = b""
-        async for _, frame in in_thread(self.index.frames(kept.share)):
-            last = frame
-        return ready.chain in (last[1:33], bytes(32))
-
-    async def _verify(self, kept: Kept, tally: Tally, frame: bytes) -> None:
-        """Count a frame and have the enclave verify it. Raises Refused, and counts nothing."""
-        counted = replace(tally)
-        counted.take(frame)
-        question = enclave.ShareFrame(agreement=kept.agreement, share=kept.share, frame=frame)
-        try:
-            await self.link.ask(question, Done)
-        except Refused as error:
-            # Its answer to an end that fits the chain was lost: the enclave has it already.
-            if not counted.ended or error.code != "share.chunk":
-                raise
-        tally.chain, tally.chunks, tally.ended = counted.chain, counted.chunks, counted.ended
-
-    async def _take_frames(
-        self, stream: Stream, kept: Kept, writer: ShareWriter, tally: Tally
-    ) -> None:
-        before, patience = writer.size, FRAME_TIME + writer.size / READ_AGAIN
-        slowest = trio.current_time() + FRAME_TIME + patience
-        while not tally.ended:
-            earned = (writer.size - before) / SLOWEST
-            with trio.fail_at(min(trio.current_time() + patience, slowest + earned)):
-                request = WIRE.read_request(await stream.receive())
-            if not isinstance(request, wire.ShareFrame):
-                raise Refused("session.request", "after the offer only frames may follow")
-            await self._take_frame(kept, writer, tally, request.frame)
-            patience = FRAME_TIME
-
-    async def _take_frame(
-        self, kept: Kept, writer: ShareWriter, tally: Tally, frame: bytes
-    ) -> None:
-        replace(tally).take(frame)  # what is out of order does not touch the disk
-        if writer.size + len(frame) > limits.SHARE:
-            raise Refused("share.full", f"more than {limits.SHARE} bytes")
-        await trio.to_thread.run_sync(writer.append, frame)
-        try:
-            await self._verify(kept, tally, frame)
-        except Refused:
-            self.index.void(kept.share, writer.frames - 1, writer.frames)
-            raise
-
-    async def _tell_resume(self, stream: Stream, tally: Tally) -> None:
-        resume = wire.Resume(chunks=tally.chunks, chain=tally.chain, finished=tally.ended)
-        await stream.send(WIRE.pack_answer(resume))
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -408,7 +315,7 @@ class ShareLane:
         try:
             async with self._turn(kept.share):
                 if kept.receipt is None and kept.share not in machine.receipts:
-                    await self._show_again(kept, await self._begin(kept), None)
+                    await self.intake.show_again(kept, await self._begin(kept))
                     await self._settle(kept)
                 elif kept.receipt is not None and kept.share not in machine.receipts:
                     await self.pipeline.relay([kept.receipt])

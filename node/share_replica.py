@@ -99,7 +99,7 @@ class Replicas:
         if resume.finished:
             return
         frames = from_chunk(self.index.frames(kept.share), resume.chunks)
-        async for _, frame in in_thread(frames):
+        async for frame in in_thread(frames):
             last = frame[:1] == b"\x03"
             await stream.send(WIRE.pack_request(wire.ShareFrame(frame=frame, last=last)))
         await _hear(stream, Done)
@@ -142,12 +142,12 @@ class Replicas:
     async def _take(self, stream: Stream, copy: "_Copy") -> None:
         kept = self.index.get(copy.kept.share) or copy.kept
         if self.index.complete(kept.share):
-            self.index.put(replace(copy.kept, receipt=kept.receipt, voids=kept.voids))
+            self.index.put(replace(copy.kept, receipt=kept.receipt))
             await stream.send(
                 WIRE.pack_answer(wire.Resume(chunks=0, chain=bytes(32), finished=True))
             )
             return
-        kept = self.index.put(replace(copy.kept, receipt=kept.receipt, voids=kept.voids))
+        kept = self.index.put(replace(copy.kept, receipt=kept.receipt))
         try:
             with await trio.to_thread.run_sync(self.index.files.begin, kept.share) as writer:
                 await self._take_frames(stream, kept, writer, copy.tally)
@@ -159,7 +159,7 @@ class Replicas:
     async def _take_frames(
         self, stream: Stream, kept: Kept, writer: ShareWriter, tally: Tally
     ) -> None:
-        async for _, frame in in_thread(self.index.frames(kept.share)):
+        async for frame in in_thread(self.index.frames(kept.share)):
             tally.take(frame)
         resume = wire.Resume(chunks=tally.chunks, chain=tally.chain, finished=tally.ended)
         await stream.send(WIRE.pack_answer(resume))

@@ -9,8 +9,8 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import trio
 from node import config, wire
 from node.connectors import CONTRACT_BYTES, SourceError
 from node.connectors.process import Source
+from node.net.address import parse
 from node.net.transport import Transport, TransportError
 from node.pipeline import Pipeline
 from node.share_keys import ShareKeys
@@ -47,9 +48,6 @@ LONGEST_PAUSE: Final = 15.0
 LOOK_EVERY: Final = 2.0
 """Seconds between two looks for pushes that a crash or a lost client left unfinished."""
 
-TELL_EVERY: Final = 1.0
-"""Seconds between two lines of progress."""
-
 BROKEN: Final = 5
 """Attempts that may fail with a broken stream of frames before the push ends."""
 
@@ -68,6 +66,7 @@ KEPT: Final = "kept"
 T = TypeVar("T")
 
 PathText = Annotated[str, Max(4096)]
+QueryText = Annotated[str, Max(4 * config.QUERY)]
 
 log = logging.getLogger("village.shares")
 
@@ -83,6 +82,7 @@ class Push:
     file: PathText
     contract: PathText
     exclude: PathText | None = None
+    query: QueryText | None = None
     digest: Hash
     size: Count
     rows: Count
@@ -323,6 +323,7 @@ class Owner:
             file=str(source.file),
             contract=str(source.contract),
             exclude=None if source.exclude is None else str(source.exclude),
+            query=source.query,
             digest=plain.digest,
             size=plain.size,
             rows=plain.rows,
@@ -404,7 +405,7 @@ class Owner:
                 if error.code not in PASSING or broken == BROKEN:
                     raise
                 log.info("push of %s: %s", push.dataset, error)
-            except (TransportError, trio.TooSlowError) as error:
+            except (TransportError, trio.BrokenResourceError, trio.TooSlowError) as error:
                 log.info("push of %s: %s", push.dataset, error)
             await trio.sleep(pause * (0.75 + secrets.randbelow(50) / 100))
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -417,6 +418,7 @@ class Owner:
         await self._wrap_again(collaboration, elected, share)
         signed = collaboration.shares[share][0]
         parcel = Parcel(
+            share=share,
             key=self.keys.of(share, push.header),
             header=push.header,
             offer=wire.OfferShare(agreement=push.agreement, share=signed.raw),
@@ -424,28 +426,30 @@ class Owner:
             open_plain=plain_of(source, push.digest),
         )
         peers = self.world.peers_of(elected.appointment.host)
+        hosts = _hosts(elected)
         for peer in peers[:-1]:
             try:
-                return await self._send(peer, parcel, push)
+                return await self._send(peer, hosts, parcel, push)
             except TransportError as error:
                 log.info("push of %s to %s: %s", push.dataset, peer, error)
-        return await self._send(peers[-1], parcel, push)
+        return await self._send(peers[-1], hosts, parcel, push)
 
-    async def _send(self, peer: str, parcel: Parcel, push: Push) -> wire.ShareTaken:
-        told = -TELL_EVERY
-
+    async def _send(
+        self, peer: str, hosts: Sequence[str], parcel: Parcel, push: Push
+    ) -> wire.ShareTaken:
         def report(progress: Progress) -> None:
-            nonlocal told
-            now = time.monotonic()
-            if now - told >= TELL_EVERY or progress.sent == progress.total:
-                told = now
-                rate = int(progress.rate)
-                self._note(
-                    "share progress", push, sent=progress.sent, total=progress.total, rate=rate
-                )
+            self._note(
+                "share progress",
+                push,
+                sent=progress.sent,
+                total=progress.total,
+                rate=int(progress.rate),
+                left=None if progress.left is None else round(progress.left),
+                lane=progress.lane,
+            )
 
         stream = await self.transport.open(peer, wire.SHARE)
-        return await upload(stream, parcel, report)
+        return await upload(stream, parcel, report, hosts)
 
     async def _read_receipt(self, push: Push, taken: wire.ShareTaken) -> Receipt:
         """The enclave's receipt, as the host handed it over, held against the topic's gate."""
@@ -471,8 +475,17 @@ def _place(what: str, agreement: bytes, dataset: str) -> str:
 def _configured(push: Push) -> config.Source:
     exclude = None if push.exclude is None else Path(push.exclude)
     return config.Source(
-        file=Path(push.file), contract=Path(push.contract), query=None, exclude=exclude
+        file=Path(push.file), contract=Path(push.contract), query=push.query, exclude=exclude
     )
+
+
+def _hosts(elected: Elected) -> list[str]:
+    """Where a bulk lane may be dialled: only what the host's own candidacy says."""
+    found = []
+    for text in elected.candidacy.addresses:
+        with suppress(TransportError):
+            found.append(parse(text).host)
+    return list(dict.fromkeys(found))
 
 
 async def _open_source(source: config.Source, dataset: Dataset) -> Source:
@@ -487,5 +500,9 @@ async def _open_source(source: config.Source, dataset: Dataset) -> Source:
     if not same or len(contract) > CONTRACT_BYTES:
         raise Refused("share.binding", f"{source.contract.name} is not the agreed contract")
     return Source(
-        file=source.file, contract=contract, person=dataset.person, exclude=source.exclude
+        file=source.file,
+        contract=contract,
+        person=dataset.person,
+        exclude=source.exclude,
+        query=source.query,
     )

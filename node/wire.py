@@ -337,12 +337,33 @@ class OfferPersonShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneOffer:
+    """Where a bulk lane may be dialled, on the hosts of the connection or the candidacy; `ticket`
+    is shown there, `key` never (node/bulk_lane.py).
+    """
+
+    port: Count
+    ticket: Annotated[bytes, Length(16)]
+    key: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
-    """Where to go on: chunks verified and stored, and the chain digest after them."""
+    """Where to go on: chunks verified and stored, and the chain digest after them. With `lane` the
+    sender says by ChooseWay how its frames will come.
+    """
 
     chunks: Count
     chain: Hash
     finished: bool
+    lane: LaneOffer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChooseWay:
+    """The sender's answer to a lane: its frames come by it, or, as ShareFrame, by this stream."""
+
+    lane: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,7 +383,7 @@ class ShareTaken:
 
 
 SHARE_WIRE: Final = Dialogue(
-    {"offer": OfferShare, "person": OfferPersonShare, "frame": ShareFrame},
+    {"offer": OfferShare, "person": OfferPersonShare, "way": ChooseWay, "frame": ShareFrame},
     FRAME + 4096,
     "session.request",
 )

@@ -164,6 +164,30 @@ class ShareFrame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShareStream:
+    """Frames from a descriptor that comes along: each behind its length (4 bytes, big endian). A
+    second descriptor is where verified frames are written, at most `room` bytes; the first alone
+    replays what is stored -> ShareSeen, at the final frame, the end of the source, or a full store.
+    """
+
+    agreement: Hash
+    share: Hash
+    room: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareSeen:
+    """How far a share is: chunks verified, chain digest, and whether the final frame was seen.
+    `fault` is the code of what ended it before: a bad frame, or a store that takes no more.
+    """
+
+    chunks: Count
+    chain: Hash
+    finished: bool
+    fault: Name | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShareEnd:
     """All frames sent -> Records: the receipt (after the contract check in the sandbox)."""
 
@@ -282,8 +306,9 @@ class Feed:
 
 REQUESTS: Final[dict[str, type[Any]]] = {
     "hello": Hello, "attest": Attest, "join": Join, "introduce": Introduce,
-    "provide": Provide, "appoint": Appoint,
-    "beat": Beat, "share-begin": ShareBegin, "share-frame": ShareFrame, "share-end": ShareEnd,
+    "provide": Provide, "appoint": Appoint, "beat": Beat,
+    "share-begin": ShareBegin, "share-frame": ShareFrame, "share-stream": ShareStream,
+    "share-end": ShareEnd,
     "stops": Stops, "summon": Summon, "prepare": Prepare, "load": Load, "conclude": Conclude,
     "release": Release, "feed": Feed,
 }  # fmt: skip

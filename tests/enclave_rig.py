@@ -370,7 +370,7 @@ class Rig:
             region="NL",
             operator=host_.name,
             memory=1,
-            addresses=(),
+            addresses=("/ip4/127.0.0.1/tcp/4001",),
         )
         return self.pens[host_.name].write("candidacy", body)
 

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from node import wire
+from node.bulk_lane import Lanes
 from node.door import Door
 from node.gateway import BOUNDS, Gateway
 from node.happenings import Happenings
@@ -117,7 +118,11 @@ class Link:
         self.opener: stream.Opener | None = None
         self.frames: list[bytes] = []
 
-    async def ask(self, request: object, answer: type[Any], *, seconds: float = 0) -> Any:
+    one_kernel = False
+
+    async def ask(
+        self, request: object, answer: type[Any], *, seconds: float = 0, descriptors: Any = ()
+    ) -> Any:
         await trio.lowlevel.checkpoint()
         match request:
             case ew.ShareBegin(share=sealed, person=True):
@@ -277,7 +282,7 @@ async def real_lane(here: Village, folder: Path) -> Node:
     host = here.hosts["host-1"]
     _answer_challenges(one.transport, host)
     files = SealedShares(folder / "shares", 2**24)
-    ShareLane(one.pipeline, one.transport, Link(host.enclave), files)
+    ShareLane(one.pipeline, one.transport, Link(host.enclave), files, Lanes(None))
     for name in PARTIES:
         await here.nodes[name].transport.dial(address_of("host-1"))
     return one

@@ -365,7 +365,7 @@ class Enclave:
 
     def take(self, held: Any, frames: list[bytes]) -> bytes:
         opener = stream.Opener(held.share.key, held.share.header)
-        self.plain = b"".join(opener.feed(frame) for frame in frames)
+        self.plain = b"".join(bytes(opener.feed(frame)) for frame in frames)
         held.digest = opener.digest()
         assert self.shares is not None
         self.shares.count(held)

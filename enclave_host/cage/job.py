@@ -66,6 +66,7 @@ class Job:
     parameters: bytes = b"{}"  # one JSON object, at most 64 KiB
     limits: Limits = DEFAULTS
     kind: str = "python"  # a key of runners.RUNNERS
+    feed: int | None = None  # a pipe's reading end: the sandbox's standard input
 
     def __post_init__(self) -> None:
         """Check what text can be checked."""

@@ -119,13 +119,14 @@ def _start(tier: Tier, job: Job, stack: ExitStack) -> tuple[subprocess.Popen[byt
     output_end, output = _pipe(stack)
     log_end, log = _pipe(stack)
     orders = _orders(tier, job, user, output.fileno())
+    passed = [output.fileno(), *([] if job.feed is None else [job.feed])]
     with _memory_file(json.dumps(orders).encode()) as letter, output, log:
         process = subprocess.Popen(  # noqa: S603 our own command line
             tiers.command(tier, job),
             stdin=letter,
             stdout=log,
             stderr=log,
-            pass_fds=[output.fileno()],
+            pass_fds=passed,
             cwd="/",
             env=tiers.ENVIRON,
             start_new_session=True,  # a process group to kill, and no terminal
@@ -157,6 +158,7 @@ def _orders(tier: Tier, job: Job, user: int | None, output: int) -> dict[str, An
     seen = tiers.view(tier, job)
     return {
         "output": output,
+        "feed": job.feed,
         "identity": [user, tiers.GROUP] if tier == "B" else None,
         "parent": os.getpid() if tier == "C" else None,
         "limits": _resource_limits(job.limits, _neighbours() if tier == "C" and not user else 0),

@@ -91,10 +91,10 @@ def die_with_parent(parent: int | None) -> None:
         refuse("finding the enclave alive")
 
 
-def arrange_descriptors(output: int) -> None:
-    """Keep 0 (nothing to read), 1 and 2 (the log) and 3 (the output); close all others."""
+def arrange_descriptors(output: int, feed: int | None) -> None:
+    """Keep 0 (the feed, or nothing), 1 and 2 (the log) and 3 (the output); close all others."""
+    os.dup2(os.open("/dev/null", os.O_RDONLY) if feed is None else feed, 0)
     os.dup2(output, OUTPUT)
-    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     os.closerange(OUTPUT + 1, 1 << 30)
 
 
@@ -159,7 +159,7 @@ def main() -> None:
         order: dict[str, Any] = json.load(letter)
     drop_root(order["identity"])
     die_with_parent(order["parent"])
-    arrange_descriptors(order["output"])
+    arrange_descriptors(order["output"], order["feed"])
     runner: dict[str, Any] = {"__name__": "runner"}
     exec(compile(order["runner"], "<runner>", "exec"), runner)  # noqa: S102 trusted source
     program = base64.b64decode(order["filter"])

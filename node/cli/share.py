@@ -1,12 +1,19 @@
 """village share: bring own data into an agreement."""
 
-from typing import Annotated
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Final
 
 import typer
 
-from node.cli.talk import call
+from node.cli.talk import CHOICES, call, socket_path
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Sealed shares.")
+
+MIB: Final = 2**20
 
 For = Annotated[str | None, typer.Option("--agreement", help="Name or short id.")]
 
@@ -20,7 +27,32 @@ def push(
     """Seal a source to the elected enclave, and send it."""
     from node.cli.show import tell
 
-    tell(call("share.push", source=source, id=agreement, anew=anew))
+    shown = sys.stderr.isatty() and not CHOICES.json
+    if shown:
+        threading.Thread(target=_follow, args=(time.time(),), daemon=True).start()
+    answer = call("share.push", source=source, id=agreement, anew=anew)
+    if shown:
+        sys.stderr.write("\r\x1b[K")
+    tell(answer)
+
+
+def _follow(since: float) -> None:
+    """Show the progress of pushes on the terminal, for as long as the command waits."""
+    from node.admin.client import AdminClient, AdminError
+
+    with suppress(AdminError, OSError):
+        for one in AdminClient(socket_path()).events():
+            if one["event"] == "share progress" and one["at"] >= since:
+                sys.stderr.write(f"\r{progress_line(one['details'])}\x1b[K")
+                sys.stderr.flush()
+
+
+def progress_line(details: Mapping[str, Any]) -> str:
+    """How far a push is, in one line."""
+    sent, total, rate = (details[name] / MIB for name in ("sent", "total", "rate"))
+    left = "" if details["left"] is None else f", {details['left']} s left"
+    way = "" if details["lane"] else " · no bulk lane: inside the connection"
+    return f"  {details['dataset']}: {sent:.0f} of {total:.0f} MiB, {rate:.0f} MiB/s{left}{way}"
 
 
 @app.command("list", epilog="Example: village share list")

@@ -2,7 +2,7 @@
 
 from node.config.loading import FILE, LINE, load, parse
 from node.config.problems import PROBLEMS, ConfigError, Invalid, Problem
-from node.config.readers import Address, Read, parse_duration, parse_size
+from node.config.readers import QUERY, Address, Read, parse_duration, parse_size
 from node.config.sections import (
     Admin,
     Config,
@@ -23,6 +23,7 @@ __all__ = [
     "FILE",
     "LINE",
     "PROBLEMS",
+    "QUERY",
     "Address",
     "Admin",
     "Config",

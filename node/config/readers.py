@@ -11,6 +11,9 @@ from node.config.problems import Invalid, shown
 from node.store import StoreError
 from node.store.keystore import Unlock, parse_unlock
 
+QUERY: Final = 16 * 1024
+"""Characters of the SQL of one source."""
+
 _TEXT: Final = 1024
 _SIZES: Final = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
@@ -24,6 +27,13 @@ def read_text(value: object, _: Path) -> str:
         raise Invalid("This is not a text.", "Put it in double quotes.")
     if not 0 < len(value) <= _TEXT or not value.isprintable():
         raise Invalid("The text is empty, too long or not printable.", f"1 to {_TEXT} characters.")
+    return value
+
+
+def read_query(value: object, _: Path) -> str:
+    """One SELECT; it may have several lines."""
+    if not isinstance(value, str) or not 0 < len(value.strip()) <= len(value) <= QUERY:
+        raise Invalid("This is no query.", f"One SELECT of at most {QUERY} characters.")
     return value
 
 
@@ -89,18 +99,24 @@ def read_unlock(value: object, base: Path) -> Unlock:
         raise Invalid(error.detail, error.fix) from error
 
 
-def loopback(value: object, base: Path) -> "Address":
-    """An address and port that only this machine reaches."""
-    text = read_text(value, base)
-    host, _, port = text.rpartition(":")
-    fix = 'As in "127.0.0.1:8080" or "[::1]:8080"; reach it from elsewhere through ssh.'
+def _address(value: object, base: Path, fix: str) -> "Address":
+    host, _, port = read_text(value, base).rpartition(":")
     try:
         address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError as error:
         raise Invalid("This is not an address and port.", fix) from error
-    if not address.is_loopback or not _is_port(port, 0):
-        raise Invalid("The console listens on loopback only.", fix)
+    if not _is_port(port, 0):
+        raise Invalid("This is not an address and port.", fix)
     return Address(str(address), int(port))
+
+
+def loopback(value: object, base: Path) -> "Address":
+    """An address and port that only this machine reaches."""
+    fix = 'As in "127.0.0.1:8080" or "[::1]:8080"; reach it from elsewhere through ssh.'
+    found = _address(value, base, fix)
+    if not ipaddress.ip_address(found.host).is_loopback:
+        raise Invalid("The console listens on loopback only.", fix)
+    return found
 
 
 def multiaddrs(lowest_port: int, peer: bool) -> Read:
@@ -154,11 +170,14 @@ def not_yet(instead: str) -> Read:
     return read
 
 
-def bulk(value: object, base: Path) -> str:
-    """How shares travel."""
-    if read_text(value, base) == "auto":
-        raise Invalid("The bulk lane is not supported yet.", 'Leave it out, or write "stream".')
-    return str(choice("stream")(value, base))
+def bulk(value: object, base: Path) -> "Address | None":
+    """Where the bulk lane listens; None for "stream", which forbids it."""
+    if read_text(value, base) == "stream":
+        return None
+    fix = (
+        '"stream", or where the lane listens, as in "0.0.0.0:7702"; port 0 lets the system choose.'
+    )
+    return _address(value, base, fix)
 
 
 def parse_size(text: str) -> int:

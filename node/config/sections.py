@@ -21,6 +21,7 @@ from node.config.readers import (
     multiaddrs,
     not_yet,
     read_path,
+    read_query,
     read_size,
     read_socket,
     read_text,
@@ -81,7 +82,9 @@ class Network:
 
     dial: str = _key(_DIAL, "Who opens connections: only this node, or both sides.", "outbound")
     listen: tuple[str, ...] = _key(_LISTEN, "Multiaddrs; port 0 lets the system choose.", [])
-    bulk: str = _key(bulk, "How shares travel: as a stream inside the connection.", "stream")
+    bulk: Address | None = _key(
+        bulk, "Where shares may come beside the connection; absent: only inside it.", "stream"
+    )
     proxy: None = _key(not_yet("Let the node dial directly."), "HTTP proxy to dial through.", None)
     bootstrap: tuple[str, ...] = _key(_BOOTSTRAP, "First peers, as multiaddrs with PeerId.", [])
 
@@ -117,7 +120,7 @@ class Source:
 
     contract: Path = _key(read_path, "Data contract (ODCS) that the rows keep.")
     file: Path = _key(read_path, "File with the rows.")
-    query: None = _key(not_yet("Export the rows to a file."), "SQL over native columns.", None)
+    query: str | None = _key(read_query, "SQL that selects the rows, over `file` alone.", None)
     exclude: Path | None = _key(read_path, "CSV of people who objected; their rows stay out.", None)
 
 

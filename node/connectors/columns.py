@@ -20,6 +20,7 @@ ARROW: Final = {
     "number": pa.float64(),
     "string": pa.string(),
     "boolean": pa.bool_(),
+    "binary": pa.binary(),
 }
 """Logical type -> the one Arrow type in which it travels."""
 
@@ -33,9 +34,10 @@ _WORDS: Final = {
     "number": "a number",
     "string": "a text",
     "boolean": "true or false",
+    "binary": "bytes",
 }
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_ZERO: Final = {"integer": 0, "number": 0.0, "string": "", "boolean": False}
+_ZERO: Final = {"integer": 0, "number": 0.0, "string": "", "boolean": False, "binary": b""}
 
 
 def require_columns(names: list[str], contract: Contract) -> None:
@@ -65,7 +67,7 @@ def _convert(array: Any, column: Column, row: int) -> Any:
     if column.required and array.null_count:
         detail = f"Row {row + _first(array.is_null())}, column {column.name!r}: nothing is there."
         raise SourceError("source.required", detail, "The contract needs a value in every row.")
-    if _is_text(array.type) and column.type != "string":
+    if _is_text(array.type) and column.type in _TEXT:
         _check_text(array, column, row)
     elif not _may_become(array.type, column.type):
         detail = f"Column {column.name!r} has the type {array.type}."
@@ -90,6 +92,8 @@ def _may_become(kind: Any, wanted: str) -> bool:
             return any(is_kind(kind) for is_kind in numbers)
         case "string":
             return bool(types.is_null(kind) or _is_text(kind))
+        case "binary":
+            return bool(types.is_null(kind) or _is_binary(kind))
         case _:
             return bool(types.is_null(kind) or types.is_boolean(kind))
 
@@ -97,6 +101,12 @@ def _may_become(kind: Any, wanted: str) -> bool:
 def _is_text(kind: Any) -> bool:
     types = pa.types
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _is_binary(kind: Any) -> bool:
+    types = pa.types
+    shapes = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    return any(is_kind(kind) for is_kind in shapes)
 
 
 def _cast(array: Any, column: Column, row: int) -> Any:
@@ -168,6 +178,8 @@ def fits(column: Column, value: Any) -> bool:
             return type(value) is int or (type(value) is float and math.isfinite(value))
         case "string":
             return isinstance(value, str) and not _SURROGATE.search(value)
+        case "binary":
+            return isinstance(value, bytes)
         case _:
             return isinstance(value, bool)
 

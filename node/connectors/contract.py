@@ -13,6 +13,9 @@ from node.connectors import CONTRACT_BYTES, SourceError
 TYPES: Final = ("string", "integer", "number", "boolean")
 """The logical types that a share can carry; the enclave knows the same."""
 
+BINARY: Final = "binary"
+"""What a string becomes whose logicalTypeOptions say format: binary: bytes, not text."""
+
 COLUMNS: Final = 4096
 """Columns of one table."""
 
@@ -21,7 +24,7 @@ _FIX: Final = "Use the contract file that the agreement names."
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its name, its ODCS logical type, and whether a value must be there."""
+    """One column: its name, its ODCS logical type or BINARY, and whether a value must be there."""
 
     name: str
     type: str
@@ -83,5 +86,7 @@ def _column(one: Any) -> Column:  # noqa: ANN401 (parsed YAML)
         raise ValueError(f"the logical type {type_}")
     if not isinstance(name, str) or not isinstance(required, bool):
         raise TypeError("name or required")
+    if type_ == "string" and one.get("logicalTypeOptions", {}).get("format") == BINARY:
+        type_ = BINARY
     # ODCS: a primary key is required, whether or not it says so.
     return Column(name, type_, required or bool(one.get("primaryKey", False)))

@@ -5,7 +5,7 @@ no network, no extension from outside. Runs only in a connector's own process.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -98,6 +98,15 @@ def query_sqlite(path: Path, contract: Contract, query: str | None) -> Iterator[
             database.close()
     except sqlite3.Error as error:
         raise _query_failed(error) from error
+
+
+DATABASES: Final[dict[str, Callable[[Path, Contract, str | None], Iterator[Any]]]] = {
+    ".db": query_sqlite,
+    ".duckdb": query_duckdb,
+    ".sqlite": query_sqlite,
+    ".sqlite3": query_sqlite,
+}
+"""How a name ends -> what reads the database."""
 
 
 def _whole(tables: list[str]) -> str:

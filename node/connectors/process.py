@@ -1,10 +1,13 @@
 """Starts a connector and reads what it writes, in pieces of one sealed chunk each."""
 
+import fcntl
 import json
+import os
+import select
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +23,6 @@ SILENCE: Final = 120.0
 SAID: Final = 64 * 1024
 """Bytes of standard error that are kept."""
 
-_READ: Final = 256 * 1024
 _ENVIRONMENT: Final = {
     "LANG": "C.UTF-8",
     "ARROW_DEFAULT_MEMORY_POOL": "system",  # takes only what it needs of the bounded memory
@@ -50,29 +52,35 @@ class Reading:
     ended: trio.Event
     summary: Summary | None = None
 
-    async def pieces(self) -> AsyncGenerator[tuple[bytes, bool], None]:
+    def pieces(self) -> Iterator[tuple[memoryview, bool]]:
         """Yield (plain bytes, whether they are the last): limits.CHUNK each, the last may be less.
+        Each is a view of a buffer that the piece after the next one writes over.
 
-        The last comes only after the connector said that all is well. Raises SourceError.
+        For a worker thread of trio: it waits, and ends soon after the block of `reading` is
+        cancelled. The last comes only after the connector said that all is well. Raises
+        SourceError, trio.Cancelled.
         """
-        held = bytearray()
-        while data := await self._read():
-            held += data
-            while len(held) > limits.CHUNK:
-                piece = bytes(held[: limits.CHUNK])
-                del held[: limits.CHUNK]
-                yield piece, False
-        await self._end()
-        yield bytes(held), True
+        held, spare = (memoryview(bytearray(limits.CHUNK)) for _ in range(2))
+        size = self._fill(held)
+        while size == len(held) and (more := self._fill(spare)):
+            yield held, False
+            held, spare, size = spare, held, more
+        trio.from_thread.run(self._end)
+        yield held[:size], True
 
-    async def _read(self) -> bytes:
-        if self.process.stdout is None:
-            raise _failed("it has no output")
-        with trio.move_on_after(SILENCE):
-            return bytes(await self.process.stdout.receive_some(_READ))
-        raise SourceError(
-            "source.limit", f"Reading stood still for {SILENCE:g} s.", "Is the disk reachable?"
-        )
+    def _fill(self, buffer: memoryview) -> int:
+        """Read until the buffer is full or the source ends; how many bytes are there."""
+        descriptor, size = _output(self.process), 0
+        while size < len(buffer):
+            try:
+                count = os.readv(descriptor, [buffer[size:]])
+            except BlockingIOError:
+                _wait(descriptor)
+                continue
+            if not count:
+                break
+            size += count
+        return size
 
     async def _end(self) -> None:
         with trio.move_on_after(SILENCE) as scope:
@@ -101,10 +109,12 @@ async def reading(source: Source) -> AsyncIterator[Reading]:
         cwd="/",
     )
     found = Reading(process, bytearray(), trio.Event())
+    _widen(process)
     fault: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_tell_contract, process, source.contract)
         nursery.start_soon(_listen, found)
+        nursery.start_soon(_end_with_block, process)
         try:
             yield found
         except Exception as error:  # a nursery would hand it on in a group
@@ -119,6 +129,36 @@ async def reading(source: Source) -> AsyncIterator[Reading]:
                         await trio.aclose_forcefully(pipe)
     if fault is not None:
         raise fault
+
+
+def _widen(process: trio.Process) -> None:
+    """Let a whole chunk wait in the pipe; a kernel that refuses that is slower, no more."""
+    with suppress(OSError):
+        fcntl.fcntl(_output(process), fcntl.F_SETPIPE_SZ, limits.CHUNK)
+
+
+def _output(process: trio.Process) -> int:
+    """The descriptor from which its output comes; trio made it non-blocking."""
+    if not isinstance(process.stdout, trio.lowlevel.FdStream):
+        raise _failed("it has no output")
+    return process.stdout.fileno()
+
+
+def _wait(descriptor: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    if not poll.poll(SILENCE * 1000):
+        raise SourceError(
+            "source.limit", f"Reading stood still for {SILENCE:g} s.", "Is the disk reachable?"
+        )
+
+
+async def _end_with_block(process: trio.Process) -> None:
+    """A thread that waits for the connector cannot be cancelled; the connector can be ended."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        process.kill()
 
 
 async def _tell_contract(process: trio.Process, contract: bytes) -> None:

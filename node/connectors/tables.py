@@ -16,8 +16,10 @@ from pyarrow import ipc
 from node.connectors import SourceError, Summary
 from node.connectors.columns import ARROW, broken, first_line, typed
 from node.connectors.contract import Contract
-from node.connectors.databases import query_duckdb, query_file, query_sqlite
 from node.connectors.formats import ROWS, read_arrow, read_csv, read_json, read_parquet
+
+BATCH: Final = 16 * 1024 * 1024
+"""Bytes of one batch that is written, unless a single row has more."""
 
 PEOPLE: Final = 10_000_000
 """Lines of the list of people who objected; all are held in memory."""
@@ -42,8 +44,9 @@ def write_stream(
         for batch in read_batches(path, contract, query):
             kept = objectors.leave_out(batch)
             rows += kept.num_rows
-            for start in range(0, kept.num_rows, ROWS):
-                writer.write_batch(kept.slice(start, ROWS))
+            step = max(1, min(ROWS, BATCH * kept.num_rows // max(kept.nbytes, 1)))
+            for start in range(0, kept.num_rows, step):
+                writer.write_batch(kept.slice(start, step))
     return Summary(rows=rows, excluded=len(objectors.found))
 
 
@@ -65,13 +68,16 @@ def read_batches(path: Path, contract: Contract, query: str | None = None) -> It
 
 def _open(path: Path, contract: Contract, query: str | None) -> Iterator[Any]:
     kind = path.suffix.lower()
-    if kind in _DATABASES:
-        return _DATABASES[kind](path, contract, query)
+    if kind in _FORMATS and query is None:
+        return _FORMATS[kind](path, contract)
+    # Imported late: DuckDB is large, and most sources are plain files.
+    from node.connectors.databases import DATABASES, query_file
+
+    if kind in DATABASES:
+        return DATABASES[kind](path, contract, query)
     if query is not None:
         return query_file(path, contract, query)
-    if kind in _FORMATS:
-        return _FORMATS[kind](path, contract)
-    known = ", ".join(sorted(_FORMATS.keys() | _DATABASES.keys()))
+    known = ", ".join(sorted(_FORMATS.keys() | DATABASES.keys()))
     raise SourceError("source.format", f"No file of {path.suffix!r}.", f"One of: {known}.")
 
 
@@ -82,12 +88,6 @@ _FORMATS: Final[dict[str, Callable[[Path, Contract], Iterator[Any]]]] = {
     ".feather": read_arrow,
     ".jsonl": read_json,
     ".ndjson": read_json,
-}
-_DATABASES: Final[dict[str, Callable[[Path, Contract, str | None], Iterator[Any]]]] = {
-    ".db": query_sqlite,
-    ".duckdb": query_duckdb,
-    ".sqlite": query_sqlite,
-    ".sqlite3": query_sqlite,
 }
 
 

@@ -207,6 +207,15 @@ class SealedShares:
             self._writing.add(share)
         return writer
 
+    def room(self) -> int:
+        """Bytes that may still come."""
+        with self._lock:
+            return self._limit - self._used
+
+    def open(self, share: bytes) -> BinaryIO:
+        """The file of a share, as ShareWriter writes it: to be read. Raises StoreMissing."""
+        return self._open(share)
+
     def finished(self, share: bytes) -> bool:
         """Say whether the share is complete."""
         return self._whole(share).exists()
@@ -318,6 +327,30 @@ class ShareWriter:
         """Bytes of the frames kept, without their lengths."""
         return self._end - self.frames * _LENGTH.size
 
+    @property
+    def descriptor(self) -> int:
+        """The open file, at the place where the next frame belongs; see `adopt`."""
+        return self._file.fileno()
+
+    def written(self) -> int:
+        """Bytes of the file by now, also of what somebody else is writing."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def adopt(self) -> None:
+        """Count the whole frames that somebody else wrote to `descriptor`. Raises StoreFull."""
+        with disk_faults("Cannot read a share"):
+            frames, end = _whole_frames(self._file, self._end)
+            self._reserve(end - self._end)
+            self.frames += frames
+            self._end = end
+            self._cut()
+
+    def keep_first(self, frames: int) -> None:
+        """Cut off what follows the first `frames` frames."""
+        with disk_faults("Cannot cut a share"):
+            self.frames, self._end = _whole_frames(self._file, most=frames)
+            self._cut()
+
     def append(self, frame: bytes) -> None:
         """Keep one frame of 1 to limits.FRAME bytes. Raises StoreFull."""
         if not 0 < len(frame) <= limits.FRAME:
@@ -363,17 +396,18 @@ class ShareWriter:
         self._file.seek(self._end)
 
 
-def _whole_frames(file: BinaryIO) -> tuple[int, int]:
-    """Count the whole frames, and say where the last one ends, without reading them."""
+def _whole_frames(file: BinaryIO, start: int = 0, most: int | None = None) -> tuple[int, int]:
+    """Count whole frames from `start`, and say where the last one ends, without reading them."""
     size = os.fstat(file.fileno()).st_size
-    frames = end = 0
-    while True:
+    frames, end = 0, start
+    while frames != most:
         file.seek(end)
         length = _frame_length(file.read(_LENGTH.size))
         if not length or end + _LENGTH.size + length > size:
-            return frames, end
+            break
         frames += 1
         end += _LENGTH.size + length
+    return frames, end
 
 
 def _next_frame(file: BinaryIO) -> bytes:

@@ -142,6 +142,7 @@ def seal_envelopes(
 def make_parcel(share: SealedShare, person: PersonShare, plain: bytes) -> Parcel:
     """The upload of an Arrow stream that is in memory."""
     return Parcel(
+        share=share.id,
         key=share.key,
         header=share.header,
         offer=wire.OfferPersonShare(person=person),

@@ -3,11 +3,13 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from node.connectors.process import Source, reading
+import trio
+
+from node.connectors.process import Reading, Source, reading
 from node.vault.contents import Row
 from protocol.errors import Refused
 from protocol.kinds.agreement import Dataset
@@ -18,14 +20,18 @@ LIMIT: Final = 32 * 1024 * 1024
 
 async def to_arrow(row: Row, data: bytes, contract: bytes, dataset: Dataset) -> bytes:
     """The rows as one Arrow stream in the contract's columns. Raises SourceError, Refused."""
-    plain = bytearray()
     with _in_memory(data, Path(row.file).suffix.lower()) as file:
         source = Source(file=file, contract=contract, person=dataset.person)
-        async with reading(source) as found, aclosing(found.pieces()) as pieces:
-            async for piece, _ in pieces:
-                plain += piece
-                if len(plain) > LIMIT:
-                    raise Refused("codec.too-large", f"more than {LIMIT} bytes of own rows")
+        async with reading(source) as found:
+            return await trio.to_thread.run_sync(_all_of, found)
+
+
+def _all_of(found: Reading) -> bytes:
+    plain = bytearray()
+    for piece, _ in found.pieces():
+        plain += piece
+        if len(plain) > LIMIT:
+            raise Refused("codec.too-large", f"more than {LIMIT} bytes of own rows")
     return bytes(plain)
 
 

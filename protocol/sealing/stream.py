@@ -30,6 +30,13 @@ SALT_BYTES = 32
 TAG_BYTES = 16
 """The AES-GCM tag at the end of each chunk."""
 
+_HEAD = 9
+AROUND = _HEAD + TAG_BYTES
+"""Bytes of a chunk's frame beside the plain ones: type and index before, the tag after."""
+
+Bytes = bytes | memoryview
+"""A frame, or a part of one; of a large one a view spares the copy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -43,7 +50,7 @@ class Chunk:
     """Frame 2: the sealed chunk at `index`."""
 
     index: int
-    sealed: bytes
+    sealed: Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +64,19 @@ class End:
 Frame = Segment | Chunk | End
 
 
-def read_frame(raw: bytes) -> Frame:
+def read_frame(raw: Bytes) -> Frame:
     """The frame in `raw`, not yet verified. Raises Refused (share.chunk)."""
     payload = raw[1:]
-    match raw[:1], len(payload):
+    match bytes(raw[:1]), len(payload):
         case b"\x01", 32:
-            return Segment(payload)
+            return Segment(bytes(payload))
         case b"\x02", size if 8 + TAG_BYTES <= size <= 8 + limits.CHUNK + TAG_BYTES:
             return Chunk(int.from_bytes(payload[:8], "big"), payload[8:])
         case b"\x03", 40:
-            return End(payload[:32], int.from_bytes(payload[32:], "big"))
+            return End(bytes(payload[:32]), int.from_bytes(payload[32:], "big"))
         case _:
-            raise Refused("share.chunk", f"no frame of {len(raw)} bytes and type {raw[:1].hex()}")
+            type_ = bytes(raw[:1]).hex()
+            raise Refused("share.chunk", f"no frame of {len(raw)} bytes and type {type_}")
 
 
 def header_digest(header: bytes) -> bytes:
@@ -107,15 +115,21 @@ class Sealer:
         self._left = limits.SEGMENT_CHUNKS
         return b"\x01" + salt
 
-    def chunk(self, plain: bytes, last: bool = False) -> bytes:
+    def chunk(self, plain: Bytes, last: bool = False) -> bytes:
         """Seal the next chunk. Only the last may be empty; nothing but `end` comes after it."""
+        return bytes(self.chunk_into(memoryview(bytearray(len(plain) + AROUND)), plain, last))
+
+    def chunk_into(self, frame: memoryview, plain: Bytes, last: bool = False) -> memoryview:
+        """As `chunk`, into the start of a buffer that has AROUND bytes more than `plain`."""
         if self._cipher is None or not self._left or self._ended:
             raise Misuse("begin a segment first; after the last chunk there is none")
         if len(plain) > limits.CHUNK or not (plain or last):
             raise Misuse("a chunk is 1 byte to 1 MiB, or empty and the last")
-        sealed = self._cipher.encrypt(_nonce(self.chunks, last), plain, self._header)
-        frame = b"\x02" + self.chunks.to_bytes(8, "big") + sealed
-        self.chain = _next(self.chain, sealed)
+        frame = frame[: len(plain) + AROUND]
+        frame[:_HEAD] = b"\x02" + self.chunks.to_bytes(8, "big")
+        nonce = _nonce(self.chunks, last)
+        self._cipher.encrypt_into(nonce, plain, self._header, frame[_HEAD:])
+        self.chain = _next(self.chain, frame)
         self.chunks += 1
         self._left -= 1
         self._ended = last
@@ -140,6 +154,7 @@ class Opener:
         self._share_key = share_key
         self._header = _open_header(share_key, header)
         self._cipher: AESGCM | None = None
+        self._plain = memoryview(bytearray())
         self._left = 0
         self._last_seen = False
         self.chunks = 0
@@ -147,19 +162,22 @@ class Opener:
         self.chain = self._header
         self.finished = False
 
-    def feed(self, frame: bytes) -> bytes:
-        """The plain bytes that `frame` adds. Raises Refused (share.chunk, share.unfinished)."""
+    def feed(self, frame: Bytes) -> memoryview:
+        """The plain bytes that `frame` adds: a view of a buffer that the next call writes over.
+
+        Raises Refused (share.chunk, share.unfinished).
+        """
         if self.finished:
             raise Refused("share.chunk", "a frame after the final one")
         match read_frame(frame):
             case Segment(salt):
                 self._begin(salt)
-                return b""
+                return self._plain[:0]
             case Chunk() as chunk:
                 return self._open(chunk)
             case End() as end:
                 self._end(end)
-                return b""
+                return self._plain[:0]
             case other:
                 assert_never(other)
 
@@ -175,7 +193,7 @@ class Opener:
         self._cipher = _cipher(self._share_key, self._header, salt)
         self._left = limits.SEGMENT_CHUNKS
 
-    def _open(self, chunk: Chunk) -> bytes:
+    def _open(self, chunk: Chunk) -> memoryview:
         if self._last_seen or self._cipher is None or not self._left:
             raise Refused("share.chunk", "no chunk may stand here")
         if chunk.index != self.chunks:
@@ -190,12 +208,17 @@ class Opener:
         self._last_seen = last
         return plain
 
-    def _decrypt(self, cipher: AESGCM, chunk: Chunk) -> tuple[bytes, bool]:
+    def _decrypt(self, cipher: AESGCM, chunk: Chunk) -> tuple[memoryview, bool]:
         """The last flag is not sent, only sealed in: both are tried, in this order everywhere."""
+        size = len(chunk.sealed) - TAG_BYTES
+        if size > len(self._plain):
+            self._plain = memoryview(bytearray(size))
+        plain = self._plain[:size]
         for last in (False, True):
             try:
-                plain = cipher.decrypt(_nonce(chunk.index, last), chunk.sealed, self._header)
+                cipher.decrypt_into(_nonce(chunk.index, last), chunk.sealed, self._header, plain)
             except InvalidTag:
+                plain[:] = bytes(len(plain))  # what does not verify is seen by nobody
                 continue
             return plain, last
         raise Refused("share.chunk", f"chunk {chunk.index} does not verify")
@@ -206,6 +229,7 @@ class Opener:
         if end.chunks != self.chunks or not compare_digest(end.chain, self.chain):
             raise Refused("share.chunk", "the final frame tells of other chunks")
         self.finished = True
+        self._plain = memoryview(bytearray())
 
 
 def _open_header(share_key: bytes, header: bytes) -> bytes:
@@ -224,5 +248,5 @@ def _nonce(index: int, last: bool) -> bytes:
     return index.to_bytes(8, "big") + int(last).to_bytes(4, "big")
 
 
-def _next(chain: bytes, sealed: bytes) -> bytes:
-    return hashlib.sha256(chain + sealed[-TAG_BYTES:]).digest()
+def _next(chain: bytes, sealed: Bytes) -> bytes:
+    return hashlib.sha256(chain + bytes(sealed[-TAG_BYTES:])).digest()

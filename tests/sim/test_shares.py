@@ -29,7 +29,6 @@ async def stage(tmp_path, monkeypatch):
     monkeypatch.setattr(shares, "PAUSE", 0.02)
     monkeypatch.setattr(shares, "LONGEST_PAUSE", 0.1)
     monkeypatch.setattr(shares, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(shares, "TELL_EVERY", 0.0)
     async with staged(tmp_path, monkeypatch) as made:
         yield made
 
@@ -74,7 +73,7 @@ def opened(stage, share, site="host-1"):
     digest = stream.header_digest(body.header)
     key = wrap.open_(mine.sealed, vault.seed, "share-key", digest, vault.id)
     opener = stream.Opener(key, body.header)
-    plain = b"".join(opener.feed(frame) for frame in stage.sites[site].lane.frames(share))
+    plain = b"".join(bytes(opener.feed(frame)) for frame in stage.sites[site].lane.frames(share))
     assert opener.finished
     return plain
 
@@ -234,6 +233,7 @@ async def test_a_host_that_lies_about_what_it_has_gets_nothing_more(stage):
     own = stage.sites["hospital-a"].transport
     raw = stage.sites["hospital-a"].machine.shares[found.share][0].raw
     parcel = Parcel(
+        share=found.share,
         key=key,
         header=body.header,
         offer=wire.OfferShare(agreement=stage.rig.id, share=raw),

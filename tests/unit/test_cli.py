@@ -9,6 +9,7 @@ import typer
 from node.admin.client import AdminError
 from node.cli import main as entry
 from node.cli import show, talk
+from node.cli.share import progress_line
 
 
 @pytest.fixture(autouse=True)
@@ -195,3 +196,24 @@ def test_the_wrong_socket_is_a_wrong_use_that_says_so(capsys):
         talk.fail(AdminError({"code": "admin.method", "message": "There is no act."}, 404))
     assert left.value.exit_code == talk.USAGE
     assert "is this the right one?" in capsys.readouterr().err
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "  vitals-v1: 256 of 1024 MiB, 128 MiB/s, 6 s left"),
+        ({"left": None, "rate": 0}, "  vitals-v1: 256 of 1024 MiB, 0 MiB/s"),
+        (
+            {"lane": False},
+            "  vitals-v1: 256 of 1024 MiB, 128 MiB/s, 6 s left"
+            " \u00b7 no bulk lane: inside the connection",
+        ),
+    ],
+    ids=["lane", "begun", "fallback"],
+)
+def test_a_push_says_how_far_it_is(changes, line):
+    details = {"dataset": "vitals-v1", "sent": 2**28, "total": 2**30, "rate": 2**27, "left": 6}
+    assert progress_line({**details, "lane": True, **changes}) == line

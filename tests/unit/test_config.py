@@ -45,6 +45,7 @@ file = "policy.toml"
 contract = "contracts/lung-v1.odcs.yaml"
 file     = "/data/onco.csv"
 exclude  = "/data/objections.csv"
+query = "SELECT * FROM source"
 
 [limits]
 disk  = "10 GiB"
@@ -96,7 +97,7 @@ def test_everything_is_off_unless_it_stands_there():
     assert read.node.state == BASE / "state"
     assert read.keys == config.Keys(unlock=Prompt(), root="keystore")
     assert read.network == config.Network(
-        dial="outbound", listen=(), bulk="stream", proxy=None, bootstrap=()
+        dial="outbound", listen=(), bulk=None, proxy=None, bootstrap=()
     )
     assert read.admin.socket == Path("/run/village/admin.sock")
     assert (read.admin.read, read.admin.operate, read.admin.govern) == (None, None, None)
@@ -146,7 +147,6 @@ def test_the_message_is_one_line_per_problem():
     ("section", "line", "key"),
     [
         ("network", 'proxy = "http://proxy.example:3128"', "network.proxy"),
-        ("network", 'bulk = "auto"', "network.bulk"),
         ("admin", 'four_eyes = ["agreement.accept"]', "admin.four_eyes"),
         ("admin", "four_eyes = []", "admin.four_eyes"),
         ("keys", 'unlock = "pkcs11:token"', "keys.unlock"),
@@ -159,12 +159,20 @@ def test_what_is_not_supported_yet_is_refused_and_says_so(section, line, key):
     assert found.fix
 
 
-def test_a_query_is_refused_beside_a_file():
-    (found,) = problems(
-        f'{SMALLEST}[sources.lung]\ncontract = "c"\nfile = "f"\nquery = "SELECT 1"\n'
-    )
+@pytest.mark.parametrize("value", ["auto", "127.0.0.1", "127.0.0.1:65536", ":7702", ""])
+def test_a_bulk_lane_is_an_address_and_a_port(value):
+    assert refused("network", f'bulk = "{value}"').key == "network.bulk"
+
+
+def test_a_source_may_have_a_query():
+    text = f'{SMALLEST}[sources.lung]\ncontract = "c"\nfile = "f.db"\nquery = """\nSELECT 1\n"""\n'
+    assert parse(text.encode(), BASE).sources["lung"].query == "SELECT 1\n"
+
+
+@pytest.mark.parametrize("query", ['""', '"  "', "1"])
+def test_what_is_no_query_is_refused(query):
+    (found,) = problems(f'{SMALLEST}[sources.lung]\ncontract = "c"\nfile = "f"\nquery = {query}\n')
     assert (found.line, found.key) == (7, "sources.lung.query")
-    assert "not supported yet" in found.detail
 
 
 @pytest.mark.parametrize(
@@ -302,7 +310,7 @@ def test_other_durations_are_refused(text):
 def test_every_key_has_its_sentence_and_stands_in_the_whole_example():
     described = config.describe()
     assert all(one.doc.endswith(".") and len(one.doc) > 15 for one in described)
-    unsupported = {"proxy", "query", "four_eyes"}
+    unsupported = {"proxy", "four_eyes"}
     for one in described:
         assert (one.key in unsupported) or f"\n{one.key} " in WHOLE, one
     required = {f"{one.section}.{one.key}" for one in described if one.required}

@@ -2,7 +2,7 @@
 
 import io
 import json
-from contextlib import aclosing
+import os
 
 import pyarrow as pa
 import pytest
@@ -292,6 +292,53 @@ def test_a_contract_that_is_none_is_refused(text):
     assert caught.value.code == "source.contract"
 
 
+# --- bytes ---------------------------------------------------------------------------------------
+
+SCANS = read_contract(
+    TEXT.replace(
+        b"value, logicalType: number,",
+        b"value, logicalType: string, logicalTypeOptions: { format: binary },",
+    )
+)
+BLOBS = [b"\x00\xff", b"", b"\xed\xa0\x80"]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()], ids=str)
+def test_bytes_travel_as_they_are(tmp_path, kind):
+    table = arrow_table(value=pa.array(BLOBS, kind))
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    with ipc.new_stream(tmp_path / "rows.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for name in ("rows.parquet", "rows.arrow"):
+        found = table_of(written(tmp_path / name, contract=SCANS)[0]).column("value")
+        assert found.type == pa.binary()
+        assert found.to_pylist() == BLOBS
+
+
+def test_text_is_not_taken_for_bytes(tmp_path):
+    faulty(csv_file(tmp_path, CSV), "source.value", "'value'", contract=SCANS)
+    lines = "".join(json.dumps(row | {"value": "x"}) + "\n" for row in ROWS)
+    faulty(csv_file(tmp_path, lines, "rows.jsonl"), "source.value", "'value'", contract=SCANS)
+
+
+def test_batches_are_bounded_in_bytes_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "BATCH", 1000)
+    count = 40
+    table = pa.table(
+        {
+            "person": [f"p{n}" for n in range(count)],
+            "site": [1] * count,
+            "value": [bytes([n]) * 300 for n in range(count)],
+            "smokes": [True] * count,
+        }
+    )
+    with ipc.new_stream(tmp_path / "rows.arrow", table.schema) as writer:
+        writer.write_table(table)
+    data = written(tmp_path / "rows.arrow", contract=SCANS)[0]
+    assert {batch.num_rows for batch in ipc.open_stream(data)} <= {3, 2, 1}
+    assert table_of(data).column("value").to_pylist() == table.column("value").to_pylist()
+
+
 # --- the process of its own ----------------------------------------------------------------------
 
 
@@ -300,10 +347,10 @@ def source(path, contract=TEXT, exclude=None):
 
 
 async def read_all(found):
-    pieces = []
     async with reading(found) as one:
-        async for piece, last in one.pieces():
-            pieces.append((piece, last))
+        pieces = await trio.to_thread.run_sync(
+            lambda: [(bytes(piece), last) for piece, last in one.pieces()]
+        )
     return pieces, one.summary
 
 
@@ -348,8 +395,7 @@ async def test_a_fault_at_the_end_never_yields_the_last_piece(tmp_path):
 
     async def look():
         async with reading(source(path)) as found:
-            async for _, last in found.pieces():
-                seen.append(last)
+            await trio.to_thread.run_sync(lambda: seen.extend(last for _, last in found.pieces()))
 
     with pytest.raises(SourceError):
         await look()
@@ -378,6 +424,15 @@ async def test_a_bomb_meets_the_bound_on_memory(tmp_path):
 async def test_a_process_that_is_left_is_gone(tmp_path):
     text = "person,site,value,smokes\n" + "".join(f"p{n},1,1,true\n" for n in range(200_000))
     path = csv_file(tmp_path, text)
-    async with reading(source(path)) as found, aclosing(found.pieces()) as pieces:
-        assert await anext(pieces)
+    async with reading(source(path)) as found:
+        assert await trio.to_thread.run_sync(next, found.pieces())
     assert found.process.returncode is not None
+
+
+async def test_a_thread_that_waits_for_a_process_ends_with_it(tmp_path):
+    fifo = tmp_path / "rows.csv"
+    os.mkfifo(fifo)
+    with trio.move_on_after(0.5) as scope:
+        async with reading(source(fifo)) as found:
+            await trio.to_thread.run_sync(next, found.pieces())
+    assert scope.cancelled_caught

@@ -203,6 +203,22 @@ def test_what_the_datacage_does_not_check_is_refused(blob):
     assert caught.value.code == "agreement.document"
 
 
+def test_a_string_of_format_binary_is_bytes():
+    blob = changed(logicalType="string", logicalTypeOptions={"format": "binary", "maxLength": 3})
+    column = read_contract(blob, "person").columns[2]
+    assert (column.type, column.max_length) == ("binary", 3)
+    with pytest.raises(Refused):
+        read_contract(blob, "value")
+
+
+@pytest.mark.parametrize(
+    "options", [{"format": "email"}, {"format": "binary", "pattern": "a"}], ids=str
+)
+def test_a_format_that_is_not_checked_is_refused(options):
+    with pytest.raises(Refused):
+        read_contract(changed(logicalType="string", logicalTypeOptions=options), "person")
+
+
 def test_the_person_column_is_a_required_text():
     for person in ("value", "nobody"):
         with pytest.raises(Refused):

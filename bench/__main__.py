@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
-SCRIPTS = ("bench.attestation", "bench.daemon", "bench.records", "bench.demo")
+SCRIPTS = (
+    "bench.attestation", "bench.daemon", "bench.records", "bench.streams", "bench.demo",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -65,8 +65,9 @@ technology = "simulated"
 _ENCLAVE: Final = """\
 [enclave]
 socket = "enclave.sock"
-technology = "simulated"
 environments = ["{environments}/scientific"]
+[attestation]
+technology = "simulated"
 """
 _CONTRACT: Final = """\
 apiVersion: v3.0.2
@@ -121,8 +122,8 @@ rules:
   output: 1 KiB
 runs: { by: ["@lab"], at_most: 3, attempts: 3 }
 attestation:
-  accept:
-    - { technology: simulated, measurement: village-enclave }
+  simulated:
+    accept: [{ software: village-enclave }]
   max_age: PT24H
 host:
   candidates:

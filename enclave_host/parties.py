@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Parties:
-    """An agreement that all its parties signed. `id` is its digest and its topic.
+    """An agreement that all its parties signed. `id` is its digest and its topic, `opening` the
+    bytes that prove it.
 
     `histories` has the identities of its parties and candidates: those that it names, and newer
     ones that the host showed since. Only their own root keys make them.
@@ -24,6 +25,7 @@ class Parties:
     id: bytes
     document: Agreement
     histories: Mapping[bytes, History]
+    opening: bytes
 
     @property
     def members(self) -> dict[bytes, Participant]:
@@ -43,6 +45,12 @@ class Parties:
             if shown.did not in self.histories:
                 raise Refused("agreement.party", "an identity of a stranger")
             self.histories[shown.did].learn(shown)
+
+    def check_signed(self) -> None:
+        """Refuse to act under a signature whose key was taken back before it signed, now that this
+        is known. Raises Refused (agreement.certificate).
+        """
+        topic.read_opening(self.opening, self.histories)
 
     def knows(self, identities: Iterable[bytes]) -> bool:
         """Whether all these ids of identity records are known."""
@@ -103,4 +111,4 @@ def read_agreement(opening: bytes) -> Parties:
         raise Refused("topic.opening", "not an agreement")
     consistency.check_document(document)
     histories = {did: History.of(one) for did, one in found.participants.items()}
-    return Parties(found.topic, document, histories)
+    return Parties(found.topic, document, histories, opening)

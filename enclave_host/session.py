@@ -107,8 +107,9 @@ class Session:
 
     def appoint(self, request: Appoint) -> None:
         """Take office, or learn that somebody else did. Raises Refused (term.fenced,
-        election.certificate, decision.*). A term only rises.
+        election.certificate, agreement.certificate, decision.*). A term only rises.
         """
+        self.parties.check_signed()
         tenure = read_tenure(self.parties, request.certificate, request.host, request.standbys)
         if self.tenure is not None and self.tenure.id == tenure.id and self.newest == tenure.term:
             return

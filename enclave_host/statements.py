@@ -54,11 +54,12 @@ def hear(
     terms: Mapping[int, Tenure],
 ) -> Heard:
     """Check statements and their withdrawals. Raises Refused (run.statements,
-    agreement.ended).
+    agreement.ended, agreement.certificate).
 
     A statement that is off does not count, whoever made it so: a liar cannot block a run, and a
     host that hides the certificate of an earlier term only loses statements that it needs.
     """
+    parties.check_signed()
     answers: dict[bytes, _Answer] = {}
     stops: set[bytes] = set()
     faults = []

@@ -121,12 +121,16 @@ class Pipeline:
     # --- what comes in ------------------------------------------------------------------------
 
     async def open(self, raw: bytes, *, invited: bool = False) -> Room:
-        """Verify an opening and follow its topic; see World.add. Raises Refused. Idempotent."""
+        """Verify an opening and follow its topic; see World.add. Raises Refused. Idempotent.
+
+        A new agreement is refused where a signature under it is known to be void by now.
+        """
         opening = topic.read_opening(raw)
         async with self._lock:
             known = self.world.rooms.get(opening.topic)
             if known is not None:
                 return known
+            topic.read_opening(raw, self.world.histories())
             room = self.world.add(opening, invited=invited)
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(
@@ -439,7 +443,7 @@ class Pipeline:
     def _news(self, room: Room) -> list[Effect]:
         """The newest own identity, where it is not known yet; by a key that others still take."""
         me, known = self.keyring.me, room.machine.histories.get(self.keyring.did)
-        if known is None or any(one.id == me.id for one in known.revisions()):
+        if known is None or known.heeds(me):
             return []
         if keys.public(self.keyring.record) in room.feeds.barred:
             return []

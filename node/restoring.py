@@ -19,6 +19,7 @@ from protocol.topic import Head
 def restore(journal: Journal, world: World, now: float) -> None:
     """Every room that the journal has, with its feeds, proofs and machine."""
     for row in journal.topics():
+        # What was in force before a key was taken back stays so: it was accepted by then.
         room = world.add(topic.read_opening(row.opening), invited=True)
         for proof in journal.equivocations(row.topic):
             room.forks[proof.key] = equivocation.prove(proof.first, proof.second)

@@ -156,8 +156,9 @@ class World:
         for room in self.rooms.values():
             for did, history in room.machine.histories.items():
                 have = known.setdefault(did, history)
-                if not history.ids <= have.ids:
-                    known[did] = History.of(*have.revisions(), *history.revisions())
+                if not have.covers(history):
+                    known[did] = have.copy()
+                    known[did].merge(history)
         return known
 
     def audience(self, room: Room) -> dict[bytes, Participant]:

@@ -7,6 +7,7 @@ that came before the news as well.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from protocol import kinds, limits, record
@@ -129,12 +130,14 @@ class History:
 
     Where its root signed two records for one revision, or one whose predecessor is another than the
     known one, that revision and all later ones count for nothing: `fork` is the proof, two records.
-    `ids` are those of the known records.
+
+    What somebody else showed is only introduced: its keys count, but it takes nothing back and
+    contradicts nothing. So nobody can void a record by showing an identity.
     """
 
     did: bytes
     _revisions: dict[int, dict[bytes, Participant]] = field(default_factory=dict)
-    ids: set[bytes] = field(default_factory=set, init=False)
+    _introduced: dict[bytes, Participant] = field(default_factory=dict, init=False)
     _good: tuple[Participant, ...] = field(default=(), init=False)
     _pinned: dict[bytes, set[RetiredKey]] = field(default_factory=dict, init=False)
     fork: tuple[bytes, bytes] | None = field(default=None, init=False)
@@ -163,7 +166,19 @@ class History:
         if len(variants) > 1:
             return new
         variants[known.id] = known
-        self.ids.add(known.id)
+        self._introduced.pop(known.id, None)
+        self._fold()
+        return True
+
+    def introduce(self, known: Participant) -> bool:
+        """Take an identity that somebody else showed; True if it was new. Raises Refused
+        (identity.root).
+        """
+        if known.did != self.did:
+            raise Refused("identity.root", "an identity of another participant")
+        if known.id in self._introduced or self._said(known):
+            return False
+        self._introduced[known.id] = known
         self._fold()
         return True
 
@@ -179,14 +194,63 @@ class History:
 
     def merge(self, other: "History") -> bool:
         """Take all that another history of the participant knows; True if anything was new."""
-        if other.ids <= self.ids:
+        if self.covers(other):
             return False
-        return bool(sum(self.learn(one) for one in list(other.revisions())))
+        before = self.extent
+        for one in other.revisions():
+            take = self.introduce if one.id in other.introduced else self.learn
+            take(one)
+        # A third variant of a revision is not kept, but what it takes back is.
+        for key, words in other.taken_back.items():
+            self._pinned.setdefault(key, set()).update(words)
+        return self.extent != before
+
+    def covers(self, other: "History") -> bool:
+        """Whether all that another history of the participant knows is known here."""
+        return all(
+            self._said(one) or (one.id in other.introduced and one.id in self._introduced)
+            for one in other.revisions()
+        ) and all(words <= self._pinned.get(key, set()) for key, words in other.taken_back.items())
+
+    def _said(self, one: Participant) -> bool:
+        return one.id in self._revisions.get(one.revision, {})
+
+    def copy(self) -> "History":
+        """Another history that knows the same."""
+        made = History(self.did)
+        made.merge(self)
+        return made
+
+    @property
+    def taken_back(self) -> Mapping[bytes, AbstractSet[RetiredKey]]:
+        """Key -> every word by which it was taken back with pins."""
+        return self._pinned
+
+    @property
+    def introduced(self) -> frozenset[bytes]:
+        """The ids of what only others showed."""
+        return frozenset(self._introduced)
+
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """How much is known: own words, introductions, words on keys taken back."""
+        words = sum(map(len, self._revisions.values()))
+        return words, len(self._introduced), sum(map(len, self._pinned.values()))
+
+    def heeds(self, one: Participant) -> bool:
+        """Whether an identity is known, and all that it takes back counts."""
+        if self._said(one):
+            return True
+        taken = [retired for retired in one.retired if retired.pins is not None]
+        return one.id in self._introduced and all(
+            retired in self._pinned.get(retired.key, ()) for retired in taken
+        )
 
     def revisions(self) -> Iterator[Participant]:
         """Every known revision, contradicted ones too, lowest first."""
-        for _, variants in sorted(self._revisions.items()):
-            yield from (one for _, one in sorted(variants.items()))
+        words = (one for variants in self._revisions.values() for one in variants.values())
+        known = (*words, *self._introduced.values())
+        yield from sorted(known, key=lambda one: (one.revision, one.id))
 
     @property
     def participant(self) -> Participant:
@@ -262,7 +326,8 @@ class History:
         Raises Refused (record.author, identity.*, record.*).
         """
         brought = open_keys(found)
-        then = History.of(*self.revisions(), brought)
+        then = self.copy()
+        then.learn(brought)
         then.may_sign(found)
         return brought
 

@@ -44,8 +44,9 @@ def read_opening(raw: bytes, histories: Mapping[bytes, History] = MappingProxyTy
     """Verify the opening of a space, a negotiation or an agreement.
 
     A space or negotiation is its own digest; an agreement also needs the votes of all its parties,
-    none of them void by a known history, and the identities that it names. Raises Refused (codec.*,
-    shape.mismatch, topic.opening, agreement.certificate, agreement.document, identity.*).
+    none of them void by what `histories` take back, and the identities that it names. Raises
+    Refused (codec.*, shape.mismatch, topic.opening, agreement.certificate, agreement.document,
+    identity.*).
     """
     value = codec.decode(raw, limits.FRAME)
     match value.get("type") if isinstance(value, dict) else None:
@@ -76,7 +77,7 @@ def _agreement(
             subject=topic,
             slot="agreement",
             rule=signing_rule(document),
-            histories=histories,
+            histories=_with_shown(histories, opening.identities),
         )
     except Refused as error:
         raise Refused("agreement.certificate", str(error)) from error
@@ -84,6 +85,18 @@ def _agreement(
     return Opening(
         topic=topic, type="agreement", document=document, raw=raw, participants=participants
     )
+
+
+def _with_shown(
+    histories: Mapping[bytes, History], identities: Sequence[bytes]
+) -> dict[bytes, History]:
+    """The known histories of whom an opening shows: a key may be newer than what is known."""
+    found: dict[bytes, History] = {}
+    for one in map(open_identity, identities) if histories else ():
+        if one.did in histories:
+            known = found.setdefault(one.did, histories[one.did].copy())
+            known.introduce(one)
+    return found
 
 
 def open_participants(document: Agreement, identities: Sequence[bytes]) -> dict[bytes, Participant]:

@@ -14,7 +14,7 @@ from protocol.attestation.appraise import Appraisal, appraise
 from protocol.attestation.evidence import Binding, enclave_id
 from protocol.errors import ProtocolError, Refused
 from protocol.events import Received
-from protocol.identity import Participant, open_identity
+from protocol.identity import History, Participant, learn, open_identity
 from protocol.kinds.agreement import Agreement, Dataset, People
 from protocol.kinds.algorithm import Bundle, unpack
 from protocol.kinds.consent import Notice, StopRight
@@ -126,7 +126,10 @@ def examine(
 
     Raises Refused: topic.opening, agreement.*, credential.issuer, algorithm.review, ...
     """
-    opening = topic.read_opening(pile.agreement)
+    shown: dict[bytes, History] = {}
+    for one in map(open_identity, known := tuple(known)):
+        learn(shown, one)
+    opening = topic.read_opening(pile.agreement, shown)
     if opening.type != "agreement" or opening.topic != agreement:
         raise Refused("topic.opening", "the gateway shows another agreement")
     machine = Collaboration(opening, Self(did=person, identity=bytes(32)))
@@ -138,7 +141,7 @@ def examine(
     found = _Findings()
     found.add("agreement", f"{len(document.parties)} of {len(document.parties)} parties signed")
     charter = _check_charter(pile, document, people, found)
-    machine = told(opening, machine.me, pile.records, tuple(known))
+    machine = told(opening, machine.me, pile.records, known)
     machine.election.heed(Ground(floors=charter.terms.attestation))
     reviewers = _check_reviews(pile.reviews, machine, found)
     return Dossier(opening, machine, people, _dataset(document), reviewers, tuple(found.checks))

@@ -7,6 +7,7 @@ from protocol import codec, identity, keys, kinds, limits, record, shape, token,
 from protocol.audit.bundle import MANIFEST, Bundle, FeedHead, Manifest, blobs_digest, feed_heads
 from protocol.audit.findings import Check, Entry, Ledger
 from protocol.errors import ProtocolError, Refused
+from protocol.identity import History
 from protocol.kinds.agreement import Agreement, AgreementOpening, NegotiationOpening
 from protocol.kinds.run import Statement
 from protocol.kinds.space import Charter, Invite
@@ -29,8 +30,9 @@ class Topic:
 def open_topics(bundle: Bundle, ledger: Ledger) -> list[Topic]:
     """Verify openings and records one by one. What does not verify becomes a finding."""
     topics, number = [], 0
+    histories = _histories(bundle)
     for at, material in enumerate(bundle.topics, 1):
-        opened = _open(material.opening, at, ledger)
+        opened = _open(material.opening, at, histories, ledger)
         found = Topic(opened) if opened else None
         for raw in material.records:
             number += 1
@@ -96,9 +98,24 @@ def _check_dates(one: Topic, exported: int, ledger: Ledger) -> None:
             ledger.find(Check.HEADS, "record.clock", sentence, entry)
 
 
-def _open(raw: bytes, at: int, ledger: Ledger) -> Opening | None:
+def _histories(bundle: Bundle) -> dict[bytes, History]:
+    """The identities that `keys` records of the file bring, whatever topic they stand in."""
+    found: dict[bytes, History] = {}
+    for raw in (raw for material in bundle.topics for raw in material.records):
+        try:
+            one = record.parse(raw)
+            if one.kind == "keys" and one.body is not None:
+                identity.learn(found, identity.open_keys(one))
+        except ProtocolError:
+            continue  # a finding of its own, where the record is read
+    return found
+
+
+def _open(
+    raw: bytes, at: int, histories: Mapping[bytes, History], ledger: Ledger
+) -> Opening | None:
     try:
-        opened = topic.read_opening(raw)
+        opened = topic.read_opening(raw, histories)
         ledger.know(_names(opened))
     except ProtocolError as error:
         ledger.find(Check.FILE, error.code, f"the opening of topic {at} is refused: {error}")

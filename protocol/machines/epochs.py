@@ -112,13 +112,13 @@ class Rounds:
 
     def certificates(self, round_: int) -> set[bytes]:
         """Every change with a certificate in a round: one, unless too many voters lied."""
-        ballot = self.votes.get(round_)
-        subjects = () if ballot is None else ballot.subjects()
-        return {
-            subject
-            for subject in subjects
-            if ballot is not None and len(ballot.yes(subject)) >= self.rule.needed
-        }
+        return self._reached(self.votes, round_)
+
+    def _reached(self, table: Mapping[int, Ballot], round_: int) -> set[bytes]:
+        ballot = table.get(round_)
+        if ballot is None:
+            return set()
+        return {one for one in ballot.subjects() if len(ballot.yes(one)) >= self.rule.needed}
 
     def certificate(self, below: int = limits.ROUNDS) -> tuple[int, bytes] | None:
         """The newest certificate of the rounds below: its round and its change."""
@@ -132,12 +132,11 @@ class Rounds:
         """Round and subject of everything final, the lowest round first: one, unless more voters
         lied than the bound allows.
         """
-        found = []
-        for round_, ballot in sorted(self.confirms.items()):
-            subject = ballot.decided()
-            if subject is not None and self.certified(round_) == subject:
-                found.append((round_, subject))
-        return found
+        return [
+            (round_, subject)
+            for round_ in sorted(self.confirms)
+            for subject in sorted(self._reached(self.confirms, round_) & self.certificates(round_))
+        ]
 
     def proof(self, round_: int, subject: bytes) -> tuple[bytes, ...]:
         """The exact bytes of the votes and confirms behind a final change. Raises Refused."""

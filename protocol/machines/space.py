@@ -48,7 +48,8 @@ class Space:
     """One space as one participant sees it. `handle` takes events, `authorise` is its gate rule.
 
     `histories` has everybody whose keys are known here; `barred` the place at which each key
-    contradicted itself.
+    contradicted itself. `_undercut`: somebody's keys helped to void the very invite that shows
+    them; they count until others decide the same without them.
     """
 
     opening: Opening
@@ -65,6 +66,7 @@ class Space:
     advisories: Advisories = field(default_factory=Advisories)
     _keys: list[Record] = field(default_factory=list, init=False)
     _kept: dict[bytes, Record] = field(default_factory=dict, init=False)
+    _undercut: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Read the founders out of the charter. Raises Refused (identity.*, topic.opening)."""
@@ -325,10 +327,13 @@ class Space:
             learn(self.histories, open_identity(founder.identity))
         for record in self._keys:
             learn(self.histories, open_keys(record))
-        known = -1
-        while known != (known := sum(1 for h in self.histories.values() for _ in h.revisions())):
+        known = None
+        while known != (known := {did: one.extent for did, one in self.histories.items()}):
             # An identity that an invite brings may give a voter its key.
             self._recount()
+        shown = {guest.id for _, _, guest in self.invites.values()}
+        shown |= {case.heir.id for case in self.recoveries.cases.values()}
+        self._undercut = any(not one.introduced <= shown for one in self.histories.values())
 
     def _recount(self) -> None:
         self.membership.invitations, self.advisories = Invitations(), Advisories()
@@ -356,7 +361,8 @@ class Space:
             self.membership.forget()
         while self.chain.advance():
             continue
-        if record.kind == "leave" or self._shape(record) != before:
+        undercut = self._undercut and record.kind in GOVERNING
+        if undercut or record.kind == "leave" or self._shape(record) != before:
             self.rebuild()
 
     def _keep(self, record: Record) -> None:
@@ -375,15 +381,15 @@ class Space:
                 self._kept[record.id] = record
                 self._count(record)
 
-    def _shape(self, record: Record) -> tuple[int, int, int]:
+    def _shape(self, record: Record) -> tuple[int, int, object]:
         """What decides which records count: epochs, who came back, and the keys of voters."""
         returned = len(self.chain.admitted) if self.membership.anybody_gone() else 0
-        if record.kind not in ("keys", "invite"):
-            return len(self.chain.epochs), returned, 0
+        if record.kind not in ("keys", "invite", "recovery"):
+            return len(self.chain.epochs), returned, ()
         voters = {did for epoch in self.chain.epochs for did in epoch.seats}
-        known = (self.histories[did] for did in {*voters, record.author} if did in self.histories)
-        revisions = sum(sum(1 for _ in one.revisions()) for one in known)
-        return len(self.chain.epochs), returned, revisions
+        known = sorted(did for did in {*voters, record.author} if did in self.histories)
+        extents = tuple(self.histories[did].extent for did in known)
+        return len(self.chain.epochs), returned, extents
 
     def _count(self, record: Record) -> bool:
         """Let a record count, if it stands. False if it does not, or not yet."""
@@ -394,7 +400,7 @@ class Space:
         if record.kind in ANSWERS:
             self.invitations.take(record)
             if record.kind == "invite":
-                learn(self.histories, self.invites[record.id][2])
+                self._introduce(self.invites[record.id][2])
             return True
         self._show(record)
         return True
@@ -424,7 +430,13 @@ class Space:
         self.recoveries.take(record)
         case = self.recoveries.cases.get(record.id)
         if case is not None:
-            learn(self.histories, case.heir)
+            self._introduce(case.heir)
+
+    def _introduce(self, one: Participant) -> None:
+        """Whose identity others show is known from then on. More it cannot do: what stood without
+        it stands with it, so that no invite voids the votes that decide whether it stands.
+        """
+        self.histories.setdefault(one.did, History(one.did)).introduce(one)
 
     def _count_vote(self, record: Record, slot: str) -> bool:
         if recovery.is_slot(slot):

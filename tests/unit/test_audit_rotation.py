@@ -37,6 +37,7 @@ class Rotating(Story):
     """Between the runs A gets another key; with `stolen`, a thief goes on with the old one."""
 
     stolen = False
+    signed = True
 
     def withdraw(self) -> None:
         super().withdraw()
@@ -50,8 +51,12 @@ class Rotating(Story):
             Topic.write(topic, A, "lapse", Lapse(term=2, reason="thief"))
 
     def _pin(self) -> tuple[Pin, ...]:
-        mine = [one for one in self.agreement.records if one.key == A.participant.vote_key]
-        return (Pin(topic=self.agreement.id, seq=mine[-1].seq, head=mine[-1].id),)
+        topics = (self.agreement, self.negotiation) if self.signed else (self.agreement,)
+        heads = [
+            [one for one in topic.records if one.key == A.participant.vote_key][-1]
+            for topic in topics
+        ]
+        return tuple(Pin(topic=one.topic, seq=one.seq, head=one.id) for one in heads)
 
 
 class Stolen(Rotating):
@@ -71,6 +76,14 @@ def test_what_a_thief_signed_counts_for_nothing_and_is_told() -> None:
     report = verify(Stolen().tell().export(), NOW)
     assert report.findings == ()
     assert any("took back are void" in limit for limit in report.limits)
+
+
+def test_an_agreement_that_a_thief_signed_is_found() -> None:
+    class Signed(Stolen):
+        signed = False
+
+    report = verify(Signed().tell().export(), NOW)
+    assert (Check.FILE, "agreement.certificate") in {(f.check, f.code) for f in report.findings}
 
 
 def test_a_key_that_no_root_delegated_is_found() -> None:

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from protocol import enclave_wire as wire
-from protocol import keys, record
+from protocol import keys, limits, record, shape
 from protocol.dialogue import Done
 from protocol.identity import identity_topic
+from protocol.kinds.agreement import AgreementOpening
 from protocol.kinds.identity import Identity, Pin, RecordKey, RetiredKey
 from protocol.record import Place
 from tests.enclave_drive import Host
@@ -42,6 +43,13 @@ def renewed(who: Actor, *pins: Pin, root: bytes | None = None) -> bytes:
     ).raw
 
 
+def signed(host: Host, who: Actor) -> Pin:
+    """The signature under the agreement, which the owner of the key lets stand."""
+    opening = shape.decode(AgreementOpening, host.rig.opening, limits.FRAME)
+    mine = next(one for one in map(record.parse, opening.votes) if one.author == who.did)
+    return Pin(topic=mine.topic, seq=mine.seq, head=mine.id)
+
+
 def show(host: Host, *raws: bytes) -> None:
     host.door.ask(wire.Introduce(agreement=host.rig.id, identities=raws), Done)
 
@@ -49,7 +57,7 @@ def show(host: Host, *raws: bytes) -> None:
 def test_a_hidden_revocation_leaves_too_few_statements(start):
     host = office(start)
     rig, summons = host.rig, host.summon()
-    raw = renewed(rig.lab)
+    raw = renewed(rig.lab, signed(host, rig.lab))
     known = (record.parse(raw).id,)
     # The thief states with the stolen key; the honest parties know better, and say so.
     statements = tuple(
@@ -65,7 +73,7 @@ def test_a_hidden_revocation_leaves_too_few_statements(start):
 def test_the_thiefs_statement_does_not_count_once_the_identity_is_shown(start):
     host = office(start)
     rig, summons = host.rig, host.summon()
-    show(host, renewed(rig.a))
+    show(host, renewed(rig.a, signed(host, rig.a)))
     few = rig.parties[: rig.quorum]
     error = refused(
         "run.statements", host.prepare, 1, tuple(rig.statement(p, summons) for p in few)
@@ -76,7 +84,7 @@ def test_the_thiefs_statement_does_not_count_once_the_identity_is_shown(start):
 def test_the_new_key_states_and_votes(start):
     host = office(start)
     rig, summons = host.rig, host.summon()
-    show(host, renewed(rig.a))
+    show(host, renewed(rig.a, signed(host, rig.a)))
     rig.pens[rig.a.name] = Pen(replace(rig.a, signing=NEW), rig.id)
     few = rig.parties[: rig.quorum]
     prepared = host.prepare(1, tuple(rig.statement(one, summons) for one in few))
@@ -95,5 +103,15 @@ def test_a_vote_by_a_stolen_key_beyond_its_pins_is_no_vote(start):
     host = office(start)
     rig = host.rig
     certificate = rig.certificate(2, host.candidacy)
-    show(host, renewed(rig.a))
+    show(host, renewed(rig.a, signed(host, rig.a)))
     refused("decision.quorum", host.appoint, certificate)
+
+
+def test_nothing_runs_under_an_agreement_that_a_thief_signed(start):
+    """Its owner, who knows nothing of the agreement, does not pin the thief's signature."""
+    host = office(start)
+    rig, summons = host.rig, host.summon()
+    certificate = rig.certificate(2, host.candidacy)
+    show(host, renewed(rig.a))
+    refused("agreement.certificate", host.prepare, 1, rig.statements(summons))
+    refused("agreement.certificate", host.appoint, certificate)

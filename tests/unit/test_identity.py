@@ -10,7 +10,7 @@ from protocol import keys, limits, record
 from protocol.errors import Refused
 from protocol.identity import History, Participant, ends, expiries, identity_topic, open_identity
 from protocol.kinds.common import Vote
-from protocol.kinds.identity import Guardians, Identity, Pin, RecordKey, RetiredKey
+from protocol.kinds.identity import Guardians, Identity, Keys, Pin, RecordKey, RetiredKey
 from protocol.record import Place, Record
 
 TOPIC, OTHER = b"\x07" * 32, b"\x08" * 32
@@ -222,6 +222,58 @@ def test_merging_is_the_same_as_learning() -> None:
     with pytest.raises(Refused) as caught:
         one.add(revision(0, None, "a", root="elsewhere"))
     assert caught.value.code == "identity.root"
+
+
+def test_a_thief_of_the_root_who_signs_twice_first_hides_no_revocation() -> None:
+    """The owner's revocation is the third variant of its revision: not kept, but heeded."""
+    thief = [open_identity(revision(1, FIRST, name)) for name in ("thief", "another")]
+    owner = History.of(FIRST, *thief, REVOKED)
+    assert not owner.stands(FEED[2])
+    late = History.of(FIRST, *thief)
+    assert late.stands(FEED[2])
+    assert not late.covers(owner)
+    assert late.merge(owner)
+    assert not late.stands(FEED[2])
+    assert not late.merge(owner)
+    assert not owner.copy().stands(FEED[2])
+
+
+def test_the_gate_of_a_keys_record_knows_what_a_third_variant_takes_back() -> None:
+    thief = [open_identity(revision(1, FIRST, name)) for name in ("thief", "another")]
+    made = record.sign(
+        seed("a"),
+        topic=TOPIC,
+        author=ROOT,
+        kind="keys",
+        body=Keys(identity=FIRST.raw),
+        place=Place(seq=2, prev=FEED[1].id),
+        at=5,
+        salt=bytes(16),
+    )
+    known = History.of(FIRST, *thief)
+    assert known.check_keys(made) == FIRST
+    known.learn(REVOKED)
+    with pytest.raises(Refused) as caught:
+        known.check_keys(made)
+    assert caught.value.code == "identity.retired"
+
+
+def test_an_introduced_identity_adds_keys_and_takes_nothing_back() -> None:
+    history = History.of(FIRST)
+    assert history.introduce(REVOKED)
+    assert not history.introduce(REVOKED)
+    assert history.participant == REVOKED
+    assert history.stands(FEED[2])
+    assert not history.heeds(REVOKED)
+    assert History.of(FIRST).merge(history)
+    assert history.covers(history.copy())
+    assert history.copy().covers(history)
+    assert history.introduce(FORK)  # contradicts REVOKED, if both were its own words
+    assert history.fork is None
+    assert history.learn(REVOKED)
+    assert history.heeds(REVOKED)
+    assert not history.stands(FEED[2])
+    assert not history.introduce(REVOKED)
 
 
 ODD = {

@@ -23,7 +23,7 @@ from protocol.kinds.identity import Admission
 from protocol.kinds.run import Summons
 from protocol.kinds.space import Review
 from protocol.topic import read_opening
-from tests.agreements import seed
+from tests.agreements import Actor, renewed, seed
 from tests.people_rig import Village, address_of, cheap, examine, give, now, pile, refused, village
 from tests.people_story import BUNDLE, QUORUM, RINGS, Story, sha
 
@@ -84,6 +84,25 @@ async def test_a_gateway_that_lies_is_found_out(tmp_path: Path, lie: str) -> Non
             checks.examine(told, here.story.id, person=seed("p"), now=now())
         assert caught.value.code == code
         checks.examine(pile(here.story), here.story.id, person=seed("p"), now=now())
+
+
+async def test_an_agreement_that_a_key_signed_which_its_owner_took_back_is_refused(
+    tmp_path: Path,
+) -> None:
+    async with village(tmp_path) as here:
+        party = here.story.document.parties[0].did
+        who, ring = next((n, r) for n, r in RINGS.items() if r.did == party)
+        owner = Actor(who, seed(f"root {who}"), ring.record, ring.me)
+        newer = renewed(owner, seed("new key"), "stolen", ())
+        with pytest.raises(Refused) as caught:
+            checks.examine(
+                pile(here.story),
+                here.story.id,
+                person=seed("p"),
+                now=now(),
+                known=[newer.participant.raw],
+            )
+        assert caught.value.code == "agreement.certificate"
 
 
 async def test_an_agreement_that_is_over_or_without_people_is_refused(tmp_path: Path) -> None:

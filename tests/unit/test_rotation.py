@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol import replay, shape
+from protocol import limits, record, replay, shape
 from protocol.errors import Refused
 from protocol.identity import History
-from protocol.kinds.agreement import Suspension
+from protocol.kinds.agreement import AgreementOpening, Suspension
 from protocol.kinds.common import Vote
 from protocol.kinds.host import Lapse
 from protocol.kinds.identity import Keys, Pin
@@ -209,3 +209,19 @@ def test_an_opening_whose_vote_is_void_is_refused_by_who_knows() -> None:
         read_opening(OPENING, known)
     assert caught.value.code == "agreement.certificate"
     assert shape.encode(read_opening(OPENING).document)
+
+
+def test_an_opening_may_be_signed_by_a_key_that_is_newer_than_what_is_known() -> None:
+    other = renewed(A, NEW).participant
+    known = {A.did: History.of(other)}
+    assert read_opening(OPENING, known) == read_opening(OPENING)
+    assert list(known[A.did].revisions()) == [other]
+
+
+def test_an_opening_whose_signature_is_within_the_pins_stands() -> None:
+    votes = map(record.parse, shape.decode(AgreementOpening, OPENING, limits.FRAME).votes)
+    mine = next(one for one in votes if one.author == A.did)
+    pin = Pin(topic=mine.topic, seq=mine.seq, head=mine.id)
+    after = renewed(A, NEW, "stolen", (pin,))
+    known = {A.did: History.of(A.participant, after.participant)}
+    assert read_opening(OPENING, known) == read_opening(OPENING)

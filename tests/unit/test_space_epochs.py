@@ -26,6 +26,7 @@ from protocol.machines.chain import admission_slot
 from protocol.machines.epochs import step_slot
 from protocol.machines.space import Space
 from protocol.record import Record
+from protocol.topic import Opening
 from tests import agreements
 from tests.agreements import AT, CAST, Actor, seed
 from tests.unit.test_space import FOUNDERS, GUEST, OPENING, Telling, invite, yes
@@ -103,10 +104,12 @@ def state(space: Space) -> object:
     )
 
 
-def retold(records: list[Record], barred: dict[bytes, int] | None = None) -> Telling:
+def retold(
+    records: list[Record], barred: dict[bytes, int] | None = None, opening: Opening = OPENING
+) -> Telling:
     """The same records in this order, each with the patience that a node has."""
-    other = Telling()
-    other.space = Space(OPENING, barred or {})
+    other = Telling(opening)
+    other.space = Space(opening, barred or {})
     waiting = list(records)
     while waiting:
         late = []
@@ -127,7 +130,7 @@ def check_orders(told: Telling, times: int = 12) -> None:
     records = list(told.told)
     for _ in range(times):
         chance.shuffle(records)
-        found = retold(records + records[: len(records) // 2])
+        found = retold(records + records[: len(records) // 2], opening=told.space.opening)
         assert state(found.space) == wanted
 
 
@@ -442,3 +445,36 @@ def test_more_liars_than_the_bound_are_named() -> None:
             step(told, name, "change", made.id)
     lies = list(told.space.chain.current.lies())
     assert {lie.voter for lie in lies} == {CAST[name].did for name in FOUNDERS[1:3]}
+
+
+def test_a_tie_of_confirms_hides_no_certified_change() -> None:
+    """Above the bound of liars: enough confirms for two changes, a certificate for one."""
+    told = Telling().found()
+    made = [told.say("hospital-a", "change", change(told, reason=str(n))) for n in range(2)]
+    other, one = sorted((each.id for each in made), reverse=False)
+    for name in VOTERS:
+        step(told, name, "change", one)
+    for subject in (other, one):
+        for name in VOTERS:
+            step(told, name, "confirm", subject)
+    assert told.space.epoch.id == one
+
+
+def test_an_invite_cannot_void_the_votes_of_whom_it_shows() -> None:
+    """Shown by another, a revocation counts once its owner says so: the votes may decide whether
+    the invite stands at all.
+    """
+    told = Telling().found()
+    made = told.say("hospital-a", "change", change(told))
+    for name in VOTERS:
+        step(told, name, "change", made.id)
+    newer = agreements.renewed(CAST["hospital-a"], seed("other"), "stolen", ())
+    told.say("hospital-a", "invite", invite(newer))
+    for name in VOTERS:
+        step(told, name, "confirm", made.id)
+    assert told.space.epoch.id == made.id
+    told.space.rebuild()
+    assert told.space.epoch.id == made.id
+    check_orders(told)
+    told.say(newer, "keys", Keys(identity=newer.participant.raw))
+    assert told.space.epoch.number == 0

@@ -16,7 +16,8 @@ from protocol.machines.epochs import step_slot
 from tests import agreements
 from tests.agreements import AT, CAST, Actor, seed
 from tests.unit.test_space import FOUNDERS, Telling, invite, yes
-from tests.unit.test_space_epochs import ZERO, change, check_orders
+from tests.unit.test_space_epochs import ZERO, change, check_orders, retold, state
+from tests.vectors.stories import Story
 
 NAMES = (*FOUNDERS, "sponsor", "biostat-lab")
 
@@ -125,6 +126,40 @@ def test_order_of_arrival_changes_nothing_for_long(number: int) -> None:
     for _ in range(200):
         life.act()
     check_orders(life.told, 3)
+
+
+def check_story(seed_: str, acts: int, times: int) -> None:
+    """A life in which identities that others show take keys back, and contradict others."""
+    story = Story(random.Random(seed_))  # noqa: S311 (a simulation)
+    for _ in range(acts):
+        if not story.over and len(story.told.records) < 60:
+            story.act()
+    told = Telling(story.space.opening)
+    for one in story.kept:
+        told.tell(one)
+    wanted = state(told.space)
+    told.space.rebuild()
+    assert state(told.space) == wanted
+    for _ in range(times):
+        order = story.chance.sample(told.told, len(told.told))
+        found = retold(order, opening=story.space.opening)
+        reached = state(found.space)
+        found.space.rebuild()
+        assert state(found.space) == reached
+        # What was void when it came was not taken, nor what stands in its feed after it.
+        assert len(found.told) < len(order) or reached == wanted
+
+
+@pytest.mark.parametrize("number", [7223, *range(12)])
+def test_who_is_shown_by_others_changes_nothing_either(number: int) -> None:
+    """7223: an invite shows an identity by which it would itself be void."""
+    check_story(f"s{number}", 60, 4)
+
+
+@pytest.mark.soak
+def test_who_is_shown_by_others_changes_nothing_for_long() -> None:
+    for number in range(2_000):
+        check_story(f"s{number}", 60, 2)
 
 
 def test_the_walk_reaches_what_it_is_for() -> None:

@@ -80,12 +80,14 @@ function forkPlace (known) {
   })
 }
 
+// What others showed (`shown`) adds keys; it takes nothing back and contradicts nothing (I10).
 export class History {
-  constructor (known) {
-    this.known = [...new Map(known.map((one) => [one.id, one])).values()]
-    this.fork = forkPlace(this.known)
+  constructor (said, shown = []) {
+    this.said = [...new Map(said.map((one) => [one.id, one])).values()]
+    this.known = [...new Map([...said, ...shown].map((one) => [one.id, one])).values()]
+    this.fork = forkPlace(this.said)
     this.good = this.known.filter((one) => this.fork === undefined || one.revision < this.fork)
-      .sort((a, b) => a.revision - b.revision)
+      .sort((a, b) => a.revision - b.revision || (a.id < b.id ? -1 : 1))
     this.votingKeys = this.good.map((one) => one.voting)
     this.newest = this.good.at(-1)
   }
@@ -93,7 +95,7 @@ export class History {
   naming (key) { return this.good.filter((one) => one.delegated.includes(key)) }
 
   withinPins (one) {
-    return this.known.flatMap((each) => each.retired).every((retired) => {
+    return this.said.flatMap((each) => each.retired).every((retired) => {
       if (!same(retired.get('key'), one.key) || !retired.has('pins')) return true
       const pin = retired.get('pins').find((each) => same(each.get('topic'), one.topic))
       const seq = pin?.get('seq')

@@ -84,15 +84,18 @@ class Space {
 
   histories () { return this.found('histories', () => this.findHistories()) }
 
-  // Identities are known from the charter, from `keys`, and from invites and recoveries that stand.
+  // Identities are known from the charter and from `keys`; invites and recoveries that stand show more.
   findHistories () {
-    let all = [...this.founders, ...this.of('keys').map(identityIn)]
+    const said = groupBy([...this.founders, ...this.of('keys').map(identityIn)], (one) => one.did)
+    let all = new Map()
     for (;;) {
-      const known = new Map([...groupBy(all, (one) => one.did)].map(([did, same]) => [did, new History(same)]))
+      const shown = groupBy([...all.values()], (one) => one.did)
+      const dids = [...new Set([...said.keys(), ...shown.keys()])]
+      const known = new Map(dids.map((did) => [did, new History(said.get(did) ?? [], shown.get(did))]))
       this.cache.found = new Map([['histories', known]])
       const brought = [...this.standing('recovery'), ...this.standing('invite')].map(identityIn)
-      const next = [...new Map([...all, ...brought].map((one) => [one.id, one])).values()]
-      if (next.length === new Set(all.map((one) => one.id)).size) return known
+      const next = new Map([...all, ...brought.map((one) => [one.id, one])])
+      if (next.size === all.size) return known
       all = next
     }
   }
@@ -172,7 +175,7 @@ class Space {
   checkKeys (one, history) {
     const brought = openIdentity(one.body.get('identity'))
     require_(brought.did === hex(one.author), 'record.author')
-    new History([...history.known, brought]).maySign(one)
+    new History([...history.said, brought], history.known).maySign(one)
   }
 
   // Who left, was removed, or recovered under another root, has only what its pins leave, and what

@@ -59,7 +59,8 @@ class Membership:
 
     def anybody_gone(self) -> bool:
         """Whether anybody left or was removed."""
-        return bool(self.leaves) or any(True for _ in self.chain.removals())
+        left = self.leaves or self.recoveries.finals
+        return bool(left) or any(True for _ in self.chain.removals())
 
     def stands(self, record: Record) -> bool:
         """Whether a record counts, whatever its date."""
@@ -118,7 +119,7 @@ class Membership:
     def _heir_grants(self) -> Iterator[Grant]:
         """Who was recovered has the roles that the lost participant had."""
         before = [*self._seat_grants(), *self._join_grants()]
-        for case in self.recoveries.finals():
+        for case in self.recoveries.finals:
             number = self.chain.epoch(case.said.epoch).number
             lost = [one for one in before if one.did == case.said.did]
             newest = max(lost, key=lambda one: one.order, default=None)
@@ -128,7 +129,7 @@ class Membership:
                 yield Grant(heir.did, number, heir.revision, newest.roles, case.record.id, order)
 
     def _find_departures(self) -> Iterator[Departure]:
-        for case in self.recoveries.finals():
+        for case in self.recoveries.finals:
             pins = {pin.key: (pin.seq, pin.head) for pin in case.said.pins}
             number = self.chain.epoch(case.said.epoch).number
             yield Departure(

@@ -40,6 +40,8 @@ class Case:
 class Recoveries:
     """All recoveries of one space. State is a function of the set of records; only `due` has a
     clock, which decides when this node confirms.
+
+    `finals` took effect, in the order of ids. What they void was counted to find them.
     """
 
     histories: Mapping[bytes, History]
@@ -49,6 +51,7 @@ class Recoveries:
     vetoes: dict[bytes, set[bytes]] = field(default_factory=dict)
     ballots: dict[str, Ballot] = field(default_factory=dict)
     since: dict[bytes, float] = field(default_factory=dict)
+    finals: tuple[Case, ...] = ()
 
     def restart(self) -> None:
         """Forget everything but the clock: the records that stand are brought again."""
@@ -103,8 +106,12 @@ class Recoveries:
         """Whether enough guardians voted for it."""
         return self._decided(SUPPORT, recovery)
 
-    def finals(self) -> Iterator[Case]:
-        """Every recovery that took effect, in the order of ids; one at most for a participant."""
+    def settle(self) -> None:
+        """Let those take effect that have all votes by now."""
+        self.finals = tuple(self._complete())
+
+    def _complete(self) -> Iterator[Case]:
+        """One at most for a participant."""
         taken: set[bytes] = set()
         for id_, case in sorted(self.cases.items()):
             both = self.certified(id_) and self._decided(CONFIRM, id_)

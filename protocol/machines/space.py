@@ -66,7 +66,9 @@ class Space:
     advisories: Advisories = field(default_factory=Advisories)
     _keys: list[Record] = field(default_factory=list, init=False)
     _kept: dict[bytes, Record] = field(default_factory=dict, init=False)
+    _spoke: set[bytes] = field(default_factory=set, init=False)
     _undercut: bool = field(default=False, init=False)
+    _shows: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
         """Read the founders out of the charter. Raises Refused (identity.*, topic.opening)."""
@@ -163,7 +165,10 @@ class Space:
         """
         known = {*self.founders} if not self.founded else {*self.members()}
         for invite, (_, _, guest) in self.invites.items():
-            pinned = {key for one in self.membership.departures(guest.did) for key in one.pins}
+            gone = self.membership.departures(guest.did)
+            # Who never was a member left nothing.
+            ends = (one for one in gone if one.revision is None or self.was_member(one.did))
+            pinned = {key for one in ends for key in one.pins}
             if invite not in self.invitations.revoked and guest.vote_key not in pinned:
                 known.add(guest.did)
         known |= {one.heir.did for one in self.recoveries.cases.values()}
@@ -336,6 +341,16 @@ class Space:
         self._undercut = any(not one.introduced <= shown for one in self.histories.values())
 
     def _recount(self) -> None:
+        self.recoveries.finals = ()
+        if any(one.kind == "recovery" for one in self._kept.values()):
+            # What a recovery voids has a say in recoveries, but shows nobody.
+            self._shows = False
+            self._count_all()
+            self.recoveries.settle()
+            self._shows = True
+        self._count_all()
+
+    def _count_all(self) -> None:
         self.membership.invitations, self.advisories = Invitations(), Advisories()
         self.credentials, self.revocations, self.publications = {}, {}, {}
         self.reviews = []
@@ -362,7 +377,8 @@ class Space:
         while self.chain.advance():
             continue
         undercut = self._undercut and record.kind in GOVERNING
-        if undercut or record.kind == "leave" or self._shape(record) != before:
+        always = record.kind in ("leave", "recovery") or recovery.is_slot(slot_of(record))
+        if undercut or always or self._shape(record) != before:
             self.rebuild()
 
     def _keep(self, record: Record) -> None:
@@ -379,15 +395,18 @@ class Space:
                 self.chain.step(record, step)
             case _:
                 self._kept[record.id] = record
+                self._spoke.add(record.author)
                 self._count(record)
 
     def _shape(self, record: Record) -> tuple[int, int, object]:
-        """What decides which records count: epochs, who came back, and the keys of voters."""
+        """What decides which records count: epochs, who came back, and the keys of voters and of
+        everybody who spoke. An invite may show again whom a void one had shown.
+        """
         returned = len(self.chain.admitted) if self.membership.anybody_gone() else 0
         if record.kind not in ("keys", "invite", "recovery"):
             return len(self.chain.epochs), returned, ()
         voters = {did for epoch in self.chain.epochs for did in epoch.seats}
-        known = sorted(did for did in {*voters, record.author} if did in self.histories)
+        known = sorted(self.histories.keys() & {*voters, *self._spoke, record.author})
         extents = tuple(self.histories[did].extent for did in known)
         return len(self.chain.epochs), returned, extents
 
@@ -436,15 +455,12 @@ class Space:
         """Whose identity others show is known from then on. More it cannot do: what stood without
         it stands with it, so that no invite voids the votes that decide whether it stands.
         """
-        self.histories.setdefault(one.did, History(one.did)).introduce(one)
+        if self._shows:
+            self.histories.setdefault(one.did, History(one.did)).introduce(one)
 
     def _count_vote(self, record: Record, slot: str) -> bool:
         if recovery.is_slot(slot):
-            before = len(list(self.recoveries.finals()))
-            counted = self.recoveries.count(record, slot)
-            if len(list(self.recoveries.finals())) > before:
-                self.membership.forget()
-            return counted
+            return self.recoveries.count(record, slot)
         if slot != CHARTER_SLOT:
             return self.chain.admit(record, slot)
         if record.key in self.charter_ballot.rule.voters.get(record.author, ()):

@@ -19,7 +19,8 @@ from protocol.machines.space import Space
 from protocol.record import Place, Record
 from protocol.topic import Feeds
 from tests.agreements import AT, CAST, UNTIL, Actor, actor
-from tests.unit.test_space import FOUNDERS, OPENING, ZERO, Telling, yes
+from tests.unit.test_space import FOUNDERS, GUEST, OPENING, ZERO, Telling, yes
+from tests.unit.test_space_epochs import check_orders
 
 LOST, *OTHERS = FOUNDERS
 GUARDIANS = tuple(CAST[name].did for name in OTHERS[:2])
@@ -170,7 +171,7 @@ def test_of_two_heirs_a_voter_confirms_one() -> None:
         confirm(told, now)
     confirmed = [v for v in told.told if str((v.body or {}).get("slot")).startswith(CONFIRM)]
     assert len({vote.author for vote in confirmed}) == len(confirmed) == len(OTHERS)
-    assert len(list(told.space.recoveries.finals())) == 1
+    assert len(told.space.recoveries.finals) == 1
 
 
 def test_the_heir_is_heard_before_and_known_to_guests() -> None:
@@ -203,3 +204,18 @@ def test_no_order_of_arrival_changes_who_is_a_member(chance: random.Random) -> N
     assert not waiting
     assert HEIR.did in space.members()
     assert CAST[LOST].did not in space.members()
+
+
+def test_what_the_lost_showed_after_its_pin_falls_whatever_came_first() -> None:
+    """Made again from all records, the state is the same: what it showed is not known."""
+    told = begun()
+    made = body(told)
+    told.invite(LOST)
+    found = told.say(OTHERS[0], "recovery", made)
+    support(told, found, OTHERS[:2])
+    assert GUEST.did in told.space.participants()
+    confirm(told, 0.0)
+    confirm(told, DELAY + 1)
+    assert (told.space.invites, GUEST.did in told.space.participants()) == ({}, False)
+    told.refused("record.author", GUEST, "join", Join(invite=ZERO))
+    check_orders(told)

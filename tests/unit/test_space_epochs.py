@@ -214,6 +214,34 @@ def test_what_a_removed_member_signed_up_to_its_pin_stands_and_nothing_after() -
     check_orders(told)
 
 
+def test_an_answer_counts_again_once_another_invite_shows_its_author() -> None:
+    """It waits meanwhile: the invite that showed its author fell with who was removed."""
+    told = Telling().found()
+    body = change(told, ("hospital-c",))
+    told.invite("hospital-c")
+    late = told.write("hospital-b", "invite", invite(GUEST))
+    join = told.say(GUEST, "join", Join(invite=late.id))
+    decide(told, body, ("hospital-a", "hospital-c", "registrar"))
+    assert GUEST.did not in told.space.participants()
+    told.tell(late)
+    assert set(told.space.joins) == {join.id}
+    check_orders(told)
+
+
+def test_who_left_though_never_admitted_is_a_guest_still() -> None:
+    """Its admission fell with a removed voter; who knew that took no leave of it."""
+    told = Telling().found()
+    body = change(told, ("hospital-c",))
+    join = told.say(GUEST, "join", Join(invite=told.invite().id))
+    told.admit(join, ("hospital-b", "hospital-c", "registrar"))
+    told.say(GUEST, "leave", Leave(revision=0, reason="", pins=()))
+    assert GUEST.did not in told.space.audience()
+    decide(told, body, ("hospital-a", "hospital-c", "registrar"))
+    assert not told.space.was_member(GUEST.did)
+    assert GUEST.did in told.space.audience()
+    check_orders(told)
+
+
 def test_a_founder_is_removed_by_the_others_and_the_charter_stands() -> None:
     told = Telling().found()
     decide(told, change(told, ("hospital-c",)), ("hospital-a", "hospital-b", "registrar"))

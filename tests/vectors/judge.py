@@ -173,7 +173,7 @@ def space(data: bytes) -> None:
 def _ask(space: Space, asked: Told) -> None:
     if asked.epoch is not None and space.epoch.id != asked.epoch:
         raise Refused("decision.quorum")
-    recovered = {case.record.id for case in space.recoveries.finals()}
+    recovered = {case.record.id for case in space.recoveries.finals}
     if asked.recovery is not None and asked.recovery not in recovered:
         raise Refused("decision.quorum")
     if asked.member is not None and asked.member not in space.members():

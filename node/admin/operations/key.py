@@ -201,7 +201,7 @@ async def recoveries(node: Node, *, space: SpaceName = None) -> list[dict[str, A
 def _case(node: Node, space: Space, id_: bytes) -> dict[str, Any]:
     all_ = space.recoveries
     case = all_.cases[id_]
-    final = any(one.record.id == id_ for one in all_.finals())
+    final = any(one.record.id == id_ for one in all_.finals)
     states = (("recovered", final), ("vetoed", id_ in all_.vetoes), ("waits", all_.certified(id_)))
     return {
         "recovery": id_.hex(),

@@ -84,7 +84,8 @@ class Pipeline:
         self.refuse = self.refusing.refuse
         self._verifier = Verifier()
         self._turns = Turns()
-        self._lock = trio.Lock()
+        # No lock with an owner: `close` keeps it for ever, and who still waits then must wait on.
+        self._lock = trio.Semaphore(1, max_value=1)
         self._batch = Batch()
         self._outbox: Outbox = lambda _room, _record: None
         self._perform: Perform = lambda _room, _effect: None

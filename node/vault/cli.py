@@ -178,6 +178,23 @@ def show(
     tell(_do("consent.show", vault, unlock, agreement=agreement, gateway=gateway), _words)
 
 
+def _read_and_confirm(
+    question: str,
+    agreement: str | None,
+    gateway: str | None,
+    vault: str | None,
+    unlock: str | None,
+) -> str:
+    """Show what is asked and put the question; which agreement it was. Ends at a no."""
+    from node.cli.show import tell
+    from node.cli.talk import confirm
+
+    read = _do("consent.show", vault, unlock, agreement=agreement, gateway=gateway)
+    tell(read, _words)
+    confirm(question, False)
+    return str(read["agreement"])
+
+
 @consent_app.command(epilog="Example: village consent give lung-survival-2026 --told --yes")
 def give(
     agreement: Which = None,
@@ -188,14 +205,8 @@ def give(
     unlock: UnlockOption = None,
 ) -> None:
     """Say yes to this purpose alone, and send your sealed share."""
-    from node.cli.show import tell
-    from node.cli.talk import confirm
-
     if not yes:
-        read = _do("consent.show", vault, unlock, agreement=agreement, gateway=gateway)
-        tell(read, _words)
-        agreement = read["agreement"]
-        confirm("Do you consent?", yes)
+        agreement = _read_and_confirm("Do you consent?", agreement, gateway, vault, unlock)
     _tell("consent.give", vault, unlock, agreement=agreement, gateway=gateway, told=told)
 
 
@@ -208,14 +219,8 @@ def renew(
     unlock: UnlockOption = None,
 ) -> None:
     """Say yes again for the runs that come, before your consent ends."""
-    from node.cli.show import tell
-    from node.cli.talk import confirm
-
     if not yes:
-        read = _do("consent.show", vault, unlock, agreement=agreement, gateway=gateway)
-        tell(read, _words)
-        agreement = read["agreement"]
-        confirm("Do you consent again?", yes)
+        agreement = _read_and_confirm("Do you consent again?", agreement, gateway, vault, unlock)
     _tell("consent.renew", vault, unlock, agreement=agreement, gateway=gateway)
 
 

@@ -15,9 +15,8 @@ from protocol import keys, record
 from protocol.identity import History, open_identity
 from protocol.kinds.identity import KeyRequest, Pin
 from protocol.kinds.space import Review
-from protocol.machines.membership import CHARTER_SLOT
-from tests.sim.nodes import Peer, charter, eventually, open_journal, peer, yes
-from tests.sim.test_session import address, space
+from tests.sim.nodes import Peer, eventually, open_journal, peer
+from tests.sim.test_session import address, found_by, space
 
 NOW = int(time.time())
 SEEDS = {name: new_seeds() for name in "abc"}
@@ -29,19 +28,7 @@ def ring(name: str) -> Keyring:
 
 
 async def found(stack: AsyncExitStack, network: object, folder: Path) -> list[Peer]:
-    rings = [ring(name) for name in "abc"]
-    opening = charter(rings, rings[0])
-    known = tuple(address(one, port) for port, one in enumerate(rings, 1))
-    peers = []
-    for one in rings:
-        made = await stack.enter_async_context(peer(network, folder / one.me.name, one, known))
-        await made.pipeline.open(opening)
-        peers.append(made)
-    topic = next(iter(peers[0].world.rooms))
-    for made in peers:
-        await made.pipeline.publish(topic, "vote", yes(made, CHARTER_SLOT, topic))
-    await eventually(lambda: all(space(one).founded for one in peers))
-    return peers
+    return await found_by(stack, network, folder, [ring(name) for name in "abc"])
 
 
 def request(one: Peer, seed: bytes, *pins: Pin) -> KeyRequest:

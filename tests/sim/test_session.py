@@ -7,6 +7,7 @@ from pathlib import Path
 import trio
 import trio.lowlevel
 
+from node.keyring import Keyring
 from node.net.memory import memory_network
 from node.net.peer_id import peer_id_of
 from protocol import codec, keys
@@ -25,7 +26,13 @@ def address(keyring: object, port: int) -> str:
 
 
 async def found(stack: AsyncExitStack, network: object, folder: Path, names: str) -> list[Peer]:
-    rings = [make_keyring(name) for name in names]
+    return await found_by(stack, network, folder, [make_keyring(name) for name in names])
+
+
+async def found_by(
+    stack: AsyncExitStack, network: object, folder: Path, rings: list[Keyring]
+) -> list[Peer]:
+    """The nodes of these keyrings, in a space that all of them founded."""
     opening = charter(rings, rings[0])
     known = tuple(address(ring, port) for port, ring in enumerate(rings, 1))
     peers = []

@@ -55,12 +55,15 @@ $(PROJECT): .venv/.locked pyproject.toml requirements.in
 	@$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# A folder beside its stamp with exactly what the lock file names, wheels only.
+# A folder beside its stamp with exactly what the lock file names, wheels only; file for file what
+# `village algorithm env build` makes of it (tests/unit/test_environments.py), in less time.
 define install
 	@rm -rf $(basename $@) && mkdir -p $(basename $@)
 	@$(UV) pip install --python $(BIN)/python --python-version 3.11 --require-hashes --no-deps \
 		--only-binary :all: --no-compile-bytecode --target $(basename $@) -r $<
-	@rm -f $(basename $@)/.lock
+	@rm -rf $(basename $@)/.lock $(basename $@)/bin
+	@find $(basename $@) -path '*.dist-info/*' \( -name INSTALLER -o -name REQUESTED \
+		-o -name direct_url.json -o -name uv_cache.json \) -delete
 	@touch $@
 endef
 
@@ -101,6 +104,7 @@ docs: $(READY)
 	@$(BIN)/python tools/limits_docs.py
 	@$(BIN)/python tools/admin_docs.py
 	@$(BIN)/python tools/cli_docs.py
+	@$(BIN)/python tools/datacage_docs.py
 	@$(BIN)/python -m tests.hooks.mutants_docs
 
 soak: $(READY) $(READER)

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 SCRIPTS = (
-    "bench.attestation", "bench.daemon", "bench.records", "bench.streams", "bench.demo",
+    "bench.attestation", "bench.datacage", "bench.daemon", "bench.records", "bench.streams",
+    "bench.demo",
 )  # fmt: skip
 
 

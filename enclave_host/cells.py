@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from enclave_host.output_model import Path
+from protocol.output_model import Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@ computation for a number in a term: asked again, the enclave gives the same answ
 """
 
 import os
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from enclave_host import history, lineage, outputs
+from enclave_host import history, lineage, outputs, state
 from enclave_host.computation import Finding, Open, Task
 from enclave_host.inputs import Datacage
 from enclave_host.orders import read_order
@@ -18,10 +19,13 @@ from enclave_host.session import Session
 from enclave_host.shares import Held, Intake, inputs_root
 from enclave_host.statements import Asked
 from enclave_host.tenure import Tenure
+from protocol import limits
 from protocol.enclave_wire import Concluded, Load, Prepare, Prepared, Summon
 from protocol.errors import Refused
 from protocol.kinds.run import Delivery, Run, Started, Summons
-from protocol.record import Record
+
+TRIES = 3
+"""Computations of one number that may break the sandbox before the enclave gives up its term."""
 
 
 @dataclass(slots=True)
@@ -34,7 +38,9 @@ class Loading:
 
 @dataclass(slots=True)
 class Attempt:
-    """One number in one term."""
+    """One number in one term. `since`: seconds of this machine's clock when it was summoned, for
+    patience alone.
+    """
 
     asked: Asked
     wanted: Wanted
@@ -44,6 +50,8 @@ class Attempt:
     loads: dict[bytes, Loading] = field(default_factory=dict)
     computing: bool = False
     concluded: Concluded | None = None
+    broken: int = 0
+    since: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -51,6 +59,7 @@ class Result:
     """What waits for its certificate; `deliveries` are made once, and kept."""
 
     number: int
+    term: int
     leaving: tuple[Leaving, ...]
     deliveries: tuple[Delivery, ...] | None = None
 
@@ -62,38 +71,52 @@ class Conduct:
     """
 
     session: Session
-    committed: int = 0
+    ended: set[tuple[int, int]] = field(default_factory=set)
     attempt: Attempt | None = None
     results: dict[bytes, Result] = field(default_factory=dict)
 
     # --- summon -------------------------------------------------------------------------------
 
     def summon(self, request: Summon) -> bytes:
-        """The summons for a run: an order that is agreed, a number that is free, a fresh nonce."""
+        """The summons for a run: an order that is agreed, a number that is free, a fresh nonce. A
+        number that an earlier term ended is summoned again where a result of it never came: the
+        statements of a quorum show its record, and nothing but that can be said.
+        """
         parties, tenure = self.session.parties, self.session.in_office()
-        record, order = read_order(parties, request.order)
-        if request.number <= self.committed:
-            raise Refused("run.slot", f"run {request.number}")
-        if not 0 < request.number <= parties.document.runs.at_most:
+        given = read_order(parties, request.order, self.session.blobs)
+        record, order = given
+        if not request.number:
+            raise Refused("run.slot", "numbers begin at 1")
+        if request.number > parties.document.runs.at_most:
             raise Refused("run.budget", f"{parties.document.runs.at_most} runs are agreed")
         known = self._known(request.number, tenure)
         if known is not None and known.wanted.order == record.id:
             return known.summons
+        self._require_free(request.number, tenure)
         self._require_none_open(tenure)
         asked = Asked(request.number, tenure.term, os.urandom(32))
         said = Summons(number=asked.number, term=asked.term, order=record.id, nonce=asked.nonce)
         summons = self.session.feed.sign("summons", said).raw
         self._forget()
-        wanted = Wanted(record.id, order.entry, order.parameters)
+        wanted = Wanted(
+            record.id, order.entry, order.parameters, order.trigger, order.due, given=given
+        )
         self.attempt = Attempt(asked, wanted, summons)
         return summons
+
+    def _require_free(self, number: int, tenure: Tenure) -> None:
+        """No second record for one number in one term."""
+        if any((one.number, one.term) == (number, tenure.term) for one in self.results.values()):
+            raise Refused("run.slot", f"run {number}")
 
     def _require_none_open(self, tenure: Tenure) -> None:
         """What started must end: two records for one number in one term would be two truths."""
         attempt = self.attempt
-        if attempt is None or attempt.asked.term != tenure.term or attempt.started is None:
+        if attempt is None or attempt.asked.term != tenure.term:
             return
-        if attempt.asked.number > self.committed:
+        if attempt.started is None and attempt.concluded is None:
+            return
+        if (attempt.asked.number, attempt.asked.term) not in self.ended:
             raise Refused("run.slot", f"run {attempt.asked.number} started and has no votes yet")
 
     def _known(self, number: int, tenure: Tenure) -> Attempt | None:
@@ -124,12 +147,15 @@ class Conduct:
         if environment != self.session.parties.document.algorithm.environment:
             raise Refused("run.environment", "it changed since the enclave started")
         runs = history.read_history(self.session.parties, request.runs, request.number)
-        self.committed = max(self.committed, len(runs))
-        plan = make_plan(self.session, attempt.asked, attempt.wanted, request, runs, datacage)
+        within = self.session.parties.document.runs.within or limits.WITHIN
+        late = time.monotonic() - attempt.since > within
+        plan = make_plan(
+            self.session, attempt.asked, attempt.wanted, request, runs, datacage, late=late
+        )
         self._wipe(attempt)
         attempt.plan = plan
         attempt.loads = {held.share.id: self._loading(held) for held in plan.used}
-        if attempt.started is None:
+        if attempt.started is None and plan.void is None:
             attempt.started = self.session.feed.sign("started", self._started(attempt, plan)).raw
         return self._prepared(attempt, plan.used)
 
@@ -186,8 +212,11 @@ class Conduct:
         plan = attempt.plan
         if plan is None or attempt.computing:
             raise Refused("enclave.sequence", "Prepare comes first; a run is computed once")
-        if plan.adopted is not None and plan.adopted[1].outcome != "released":
-            return self._say_again(attempt, plan, plan.adopted)
+        if plan.void is not None:
+            run = self._facts(attempt, plan, self.session.in_office()).void(plan.void)
+            return self._conclude(attempt, run, (), b"", None)
+        if plan.adopted is not None and plan.closed:
+            return self._say_again(attempt, plan, plan.adopted[1], plan.withheld)
         missing = [one for one in attempt.loads.values() if not one.intake.opener.finished]
         if missing:
             raise Refused("run.share-missing", f"{len(missing)} shares were not loaded to the end")
@@ -197,6 +226,13 @@ class Conduct:
 
     def _task(self, attempt: Attempt, plan: Plan) -> Task:
         session = self.session
+        keys = [held.share.key for held in sorted(plan.used, key=lambda held: held.share.id)]
+        context = (
+            session.parties.id,
+            attempt.asked.number.to_bytes(8, "big"),
+            plan.wanted.order,
+            inputs_root(session.parties.id, list(plan.used)),
+        )
         return Task(
             asked=attempt.asked,
             parties=session.parties,
@@ -208,21 +244,29 @@ class Conduct:
             parameters=plan.wanted.parameters,
             used=tuple(Open(held, attempt.loads[held.share.id].spool) for held in plan.used),
             lineage=plan.lineage,
-            salts=outputs.salts(
-                [held.share.key for held in sorted(plan.used, key=lambda held: held.share.id)],
-                session.parties.id,
-                attempt.asked.number.to_bytes(8, "big"),
-                plan.wanted.order,
-                inputs_root(session.parties.id, list(plan.used)),
-            ),
+            reading=plan.reading,
+            salts=outputs.salts(keys, *context),
+            tables=session.table_models(),
+            noise=outputs.noise_key(keys, *context),
         )
 
-    def abandon(self, asked: Asked) -> None:
-        """Nothing came of the computation, say for a broken sandbox: the host may prepare again."""
+    def abandon(self, asked: Asked, *, broken: bool) -> None:
+        """Nothing came of the computation, say by a `broken` sandbox: it may be prepared again."""
         attempt = self.attempt
         if attempt is not None and attempt.asked == asked and attempt.concluded is None:
             attempt.computing, attempt.plan = False, None
+            attempt.broken += broken
             self._wipe(attempt)
+
+    def require_works(self) -> None:
+        """Refuse (enclave.broken) to hold on to a term in which this enclave cannot run: without
+        its heartbeats the term lapses, and another host tries.
+        """
+        attempt, tenure = self.attempt, self.session.tenure
+        if attempt is None or tenure is None or attempt.asked.term != tenure.term:
+            return
+        if attempt.broken >= TRIES:
+            raise Refused("enclave.broken", f"run {attempt.asked.number} broke it {TRIES} times")
 
     def finish_conclude(self, asked: Asked, finding: Finding) -> Concluded:
         """Sign the run record for what was found, unless the term ended meanwhile.
@@ -235,12 +279,14 @@ class Conduct:
         plan, tenure = attempt.plan, session.in_office()
         if tenure.term != asked.term:
             raise Refused("term.fenced", f"term {asked.term} ended while the run was computed")
+        if plan.adopted is not None:
+            finding = replace(finding, logs=())  # a second log would be a second sample
         sealed = self._seal_lineage(attempt, plan, tenure, finding)
         run = build(self._facts(attempt, plan, tenure), finding, sealed)
         if plan.adopted is not None and not matches(run, plan.adopted[1]):
-            raise Refused("run.adopted", "the same run came to something else")
+            return self._differs(attempt, plan, run, plan.adopted[1])
         leaves = b"".join(leaves_of(session.parties, plan.used, asked.number))
-        return self._conclude(attempt, run, finding.leaving, leaves, sealed)
+        return self._conclude(attempt, run, (*finding.leaving, *finding.logs), leaves, sealed)
 
     def _facts(self, attempt: Attempt, plan: Plan, tenure: Tenure) -> Facts:
         return Facts(
@@ -253,28 +299,48 @@ class Conduct:
             statements=plan.heard.ids,
             stops=tuple(sorted(self.session.consents.stops)),
             used=plan.used,
+            reading=plan.reading,
             evidence=self.session.evidence or b"",
             technology=self.session.technology,
             adopts=plan.adopted[0].id if plan.adopted else None,
             at=plan.now,
+            trigger=plan.wanted.trigger,
+            due=plan.wanted.due,
         )
 
     def _seal_lineage(
         self, attempt: Attempt, plan: Plan, tenure: Tenure, finding: Finding
     ) -> bytes | None:
-        if finding.stopped is not None or finding.failed is not None:
+        closed = finding.stopped is not None or finding.failed is not None
+        if closed and not finding.logs:
             return None
         result = lineage.result(
-            attempt.asked.number, plan.wanted.entry, plan.wanted.parameters, finding.people
+            attempt.asked.number,
+            plan.wanted.entry,
+            plan.wanted.parameters,
+            finding.fresh,
+            plan.lineage.behind(plan.reading.read),
         )
-        grown = plan.lineage.with_result(result)
+        states = state.in_force(plan.lineage, plan.reading, finding.states)
+        grown = plan.lineage.grown(result, states)
         enclaves = (tenure.keys, *tenure.standbys)
         return lineage.seal(grown, self.session.parties.id, enclaves)
 
-    def _say_again(self, attempt: Attempt, plan: Plan, adopted: tuple[Record, Run]) -> Concluded:
+    def _differs(self, attempt: Attempt, plan: Plan, run: Run, adopted: Run) -> Concluded:
+        """What was computed again came out otherwise. By the same inputs it always would: the
+        number ends without a release. With others, or after a failure, another try may help.
+        """
+        if run.inputs != adopted.inputs or run.outcome == "failed":
+            raise Refused("run.adopted", "the same run came to something else")
+        return self._say_again(attempt, plan, adopted, "run.adopted")
+
+    def _say_again(
+        self, attempt: Attempt, plan: Plan, adopted: Run, withheld: str | None
+    ) -> Concluded:
         """A record of an earlier term from which nothing leaves, in this term's name."""
         facts = self._facts(attempt, plan, self.session.in_office())
-        return self._conclude(attempt, facts.repeat(adopted[1]), (), plan.leaves or b"", None)
+        again = facts.repeat(adopted, withheld)
+        return self._conclude(attempt, again, (), plan.leaves or b"", None)
 
     def _conclude(
         self,
@@ -285,7 +351,7 @@ class Conduct:
         sealed: bytes | None,
     ) -> Concluded:
         record = self.session.feed.sign("run", run)
-        self.results[record.id] = Result(run.number, leaving)
+        self.results[record.id] = Result(run.number, run.term, leaving)
         attempt.concluded = Concluded(run=record.raw, leaves=leaves, lineage=sealed)
         attempt.computing = False
         self._wipe(attempt)
@@ -301,7 +367,7 @@ class Conduct:
         result = self.results.get(record.id)
         if result is None:
             raise Refused("run.slot", "this enclave did not compute that run")
-        self.committed = max(self.committed, run.number)
+        self.ended.add((run.number, run.term))
         if result.deliveries is None:
             result.deliveries = tuple(one.seal(record.id, run.number) for one in result.leaving)
             result.leaving = ()

@@ -1,6 +1,5 @@
 """The enclave's configuration: TOML, every error at once, each with its key and line."""
 
-import hashlib
 import re
 import tomllib
 from dataclasses import dataclass
@@ -11,16 +10,17 @@ from enclave_host.attest.detect import TECHNOLOGIES, Source
 from enclave_host.attest.tpm import TCTI
 from enclave_host.cage import Limits
 from enclave_host.cage.tiers import TIERS
-from protocol import limits
+from protocol import ceilings, limits
 from protocol.errors import ProtocolError
+from protocol.kinds.agreement import RunLimits
 
 UNITS: Final = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 SOCKET_PATH: Final = 107  # bytes that the kernel allows
 FILE: Final = 64 * 1024
 TOP: Final = {
-    "enclave": {"socket", "environments", "tier", "memory"},
+    "enclave": {"socket", "environments", "tier"},
     "attestation": {"technology", "collateral", "tpm", "ek_certificate"},
-    "limits": {"data", "memory", "cpu", "wall", "threads"},
+    "limits": {"data", "memory", "cpu", "wall", "processes", "files", "tmp", "output", "log"},
 }
 
 
@@ -32,25 +32,25 @@ class ConfigError(ProtocolError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`memory` is a directory on a memory file system for open data; shares take at most `data`
-    bytes of it, and a run up to three times that while its tables are put together;
-    `environments` are directories that algorithms may import from; `limits` bound each run;
-    `source` says where evidence comes from.
+    """Open shares take at most `data` bytes of memory, and a run up to three times that while its
+    tables are put together; `environments` are directories that algorithms may import from;
+    `ceilings` are the most that an agreement may let a run use, and what our own code in the
+    sandbox may use; `source` says where evidence comes from.
     """
 
     socket: Path
     source: Source
     environments: tuple[Path, ...]
     tier: str | None
-    memory: Path
     data: int
-    limits: Limits
+    ceilings: RunLimits
 
     @property
-    def room(self) -> Path:
-        """The directory for open data: one for each socket."""
-        name = hashlib.sha256(str(self.socket.resolve()).encode()).hexdigest()[:16]
-        return self.memory / f"village-enclave-{name}"
+    def limits(self) -> Limits:
+        """For our own code, whose output is the tables that it puts together."""
+        found = dict(ceilings.values(self.ceilings)) | {"output": self.data + limits.OUTPUT}
+        del found["quantum"]
+        return Limits(**found)
 
 
 def load(file: Path, state: Path | None = None) -> Config:
@@ -76,28 +76,31 @@ class _Reader:
 
     def config(self) -> Config:
         self._unknown()
-        defaults = Limits()
         data = self._size("limits", "data", 2 * 2**30)
         config = Config(
             socket=self._socket(),
             source=self._source(),
             environments=self._environments(),
             tier=self._choice("enclave", "tier", TIERS, optional=True),
-            memory=self._path("enclave", "memory", "/dev/shm"),  # noqa: S108 wiped, see private.py
             data=data,
-            limits=Limits(
-                memory=self._size("limits", "memory", 4 * 2**30),
-                cpu=self._number("limits", "cpu", defaults.cpu),
-                wall=float(self._number("limits", "wall", int(defaults.wall))),
-                processes=self._number("limits", "threads", defaults.processes),
-                output=data + limits.OUTPUT,
-            ),
+            ceilings=self._ceilings(),
         )
         if self.faults:
             raise ConfigError(
                 "\n".join(f"{self.name}:{line}: {why}" for line, why in sorted(self.faults))
             )
         return config
+
+    def _ceilings(self) -> RunLimits:
+        """Sizes, and whole numbers; how long an output waits (quantum) is for the agreement."""
+        defaults = dict(ceilings.values(RunLimits()))
+        return RunLimits(**{
+            name: self._size("limits", name, default)
+            if name in ceilings.BYTES
+            else self._number("limits", name, default)
+            for name, default in defaults.items()
+            if name in TOP["limits"]
+        })  # fmt: skip
 
     def _unknown(self) -> None:
         for table, values in self.document.items():

@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import yaml
 
+from enclave_host.quality import quality_of, rows_of
 from protocol import limits
 from protocol.errors import Refused
+from protocol.output_model import PERSON
 
-TYPES: Final = frozenset({"string", "integer", "number", "boolean"})
+TYPES: Final = ("string", "integer", "number", "boolean")
 BINARY: Final = "binary"
 """What a string becomes whose logicalTypeOptions say format: binary; its lengths are in bytes."""
 TEXT_BOUNDS: Final = {
@@ -21,14 +23,19 @@ TEXT_BOUNDS: Final = {
     "pattern": "pattern",
 }
 BINARY_BOUNDS: Final = {"minLength": "min_length", "maxLength": "max_length"}
-BOUNDS: Final = {"minimum": "minimum", "maximum": "maximum"}
-MANY: Final = 2**53
-"""The bound on rows where a contract names none."""
+BOUNDS: Final = {
+    "minimum": "minimum",
+    "maximum": "maximum",
+    "exclusiveMinimum": "above",
+    "exclusiveMaximum": "below",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column. `pattern` is matched in full; `values` is empty where all are valid."""
+    """One column. `pattern` is matched in full; `values` is empty where all are valid, `missing`
+    are those that stand for none; numbers are `above` and `below` these bounds, never equal.
+    """
 
     name: str
     type: str
@@ -36,10 +43,13 @@ class Column:
     unique: bool
     minimum: float | None = None
     maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
     min_length: int | None = None
     max_length: int | None = None
     pattern: str | None = None
     values: tuple[Any, ...] = ()
+    missing: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +78,7 @@ def read_contract(blob: bytes, person: str) -> Contract:
 
     Raises Refused (agreement.document).
     """
-    if len(blob) > limits.CONTRACT:
-        raise Refused("agreement.document", f"a data contract has {len(blob)} bytes")
-    try:
-        document = yaml.load(blob.decode(), Loader=_Loader)  # noqa: S506 a SafeLoader
-        contract = _contract(document)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused("agreement.document", "a data contract is no YAML") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Refused("agreement.document", f"a data contract is off: {error!r:.200}") from error
+    contract, _ = read_table(blob)
     texts = {one.name for one in contract.columns if one.type == "string" and one.required}
     if person not in texts:
         detail = f"a data contract has no required text column {person!r}"
@@ -84,67 +86,61 @@ def read_contract(blob: bytes, person: str) -> Contract:
     return contract
 
 
+def read_table(blob: bytes) -> tuple[Contract, list[Any]]:
+    """The one table of an ODCS file, and its properties as they stand there.
+
+    Raises Refused (agreement.document).
+    """
+    if len(blob) > limits.CONTRACT:
+        raise Refused("agreement.document", f"a data contract has {len(blob)} bytes")
+    try:
+        document = yaml.load(blob.decode(), Loader=_Loader)  # noqa: S506 a SafeLoader
+        return _contract(document), document["schema"][0]["properties"]
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused("agreement.document", "a data contract is no YAML") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Refused("agreement.document", f"a data contract is off: {error!r:.200}") from error
+
+
 def _contract(document: Any) -> Contract:  # noqa: ANN401 (parsed YAML)
     if document["kind"] != "DataContract" or not document["apiVersion"].startswith("v3."):
         raise ValueError("not a data contract of ODCS version 3")
     (table,) = document["schema"]
-    low, high = 0, MANY
-    for rule in _errors(table):
-        if rule["rule"] != "rowCount":
-            raise ValueError(f"rule {rule['rule']} of a table")
-        low, high = _range(rule)
     columns = tuple(_column(one) for one in table["properties"])
     if len({column.name for column in columns}) < len(columns):
         raise ValueError("two columns with one name")
-    return Contract(columns=columns, rows=(low, high))
+    return Contract(columns=columns, rows=rows_of(table))
 
 
 def _column(one: Any) -> Column:  # noqa: ANN401
-    if one["logicalType"] not in TYPES:
-        raise ValueError(f"type {one['logicalType']}")
+    name, type_ = str(one["name"]), one["logicalType"]
+    if type_ not in TYPES:
+        raise ValueError(f"column {name} has the type {type_}: there are {', '.join(TYPES)}")
+    if name == PERSON:
+        raise ValueError(f"{name} is no name for a column: the enclave adds one of that name")
     options = dict(one.get("logicalTypeOptions", {}))
-    type_, bounds = one["logicalType"], BOUNDS
+    bounds = TEXT_BOUNDS if type_ == "string" else BOUNDS
     if type_ == "string" and options.get("format") == BINARY:
         del options["format"]
         type_, bounds = BINARY, BINARY_BOUNDS
-    elif type_ == "string":
-        bounds = TEXT_BOUNDS
     if options.keys() - bounds.keys():
-        raise ValueError(f"options {sorted(options.keys() - bounds.keys())}")
-    values: tuple[Any, ...] = ()
-    unique = bool(one.get("unique", False) or one.get("primaryKey", False))
-    for rule in _errors(one):
-        match rule["rule"]:
-            case "validValues" if type_ != BINARY:
-                values = tuple(rule["validValues"])
-            case "duplicateCount" if rule.get("mustBe") == 0:
-                unique = True
-            case other:
-                raise ValueError(f"rule {other} of a column")
+        strange = ", ".join(sorted(options.keys() - bounds.keys()))
+        raise ValueError(f"column {name} has {strange}: checked are {', '.join(bounds)}")
+    quality = quality_of(one)
+    if type_ == BINARY and (quality.values or quality.missing or quality.pattern):
+        raise ValueError(f"column {name}: bytes have no values or pattern that could be named")
+    found = {bounds[option]: value for option, value in options.items()}
+    if quality.pattern is not None:
+        if "pattern" in found or type_ != "string":
+            raise ValueError(f"column {name}: one pattern, on a string")
+        found["pattern"] = quality.pattern
+    key = bool(one.get("primaryKey", False))
     return Column(
-        name=str(one["name"]),
+        name=name,
         type=type_,
-        required=bool(one.get("required", False)),
-        unique=unique,
-        values=values,
-        **{bounds[name]: value for name, value in options.items()},
+        required=bool(one.get("required", False)) or key or quality.required,
+        unique=bool(one.get("unique", False)) or key or quality.unique,
+        values=quality.values,
+        missing=quality.missing,
+        **found,
     )
-
-
-def _errors(one: Any) -> list[Any]:  # noqa: ANN401
-    """The quality rules that refuse; a rule of severity info or warning only advises."""
-    return [rule for rule in one.get("quality", ()) if rule.get("severity", "error") == "error"]
-
-
-def _range(rule: Any) -> tuple[int, int]:  # noqa: ANN401
-    match rule:
-        case {"mustBeBetween": [int(low), int(high)]}:
-            return low, high
-        case {"mustBe": int(exact)}:
-            return exact, exact
-        case {"mustBeGreaterOrEqualTo": int(low)}:
-            return low, MANY
-        case {"mustBeLessOrEqualTo": int(high)}:
-            return 0, high
-        case _:
-            raise ValueError("a rowCount needs mustBe, mustBeBetween or a bound")

@@ -6,6 +6,7 @@ cannot read that memory, and that its evidence is signed by the hardware; the co
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -27,8 +28,10 @@ from enclave_host.shares import Vault
 from protocol import enclave_wire as wire
 from protocol import keys, limits
 from protocol.attestation.evidence import Binding
+from protocol.ceilings import agreed, beyond
 from protocol.dialogue import Done
 from protocol.errors import Refused
+from protocol.kinds.agreement import RunLimits, recipients_of
 from protocol.kinds.host import EnclaveKeys
 from protocol.sealing import wrap
 
@@ -40,13 +43,15 @@ AGREEMENTS: Final = 64
 class Enclave:
     """One boot. `lock` guards all state; it is never held while a sandbox runs.
 
-    `environments` maps the digest of an environment to the datacage that has it.
+    `environments` maps the digest of an environment to the datacage that has it; `ceilings` are the
+    most that the host lets a run use.
     """
 
     attester: Attester
     room: Room
     tier: str
     environments: Mapping[bytes, Datacage]
+    ceilings: RunLimits = field(default_factory=RunLimits)
     seed: bytes = field(default_factory=lambda: bytes(SigningKey.generate()))
     vault: Vault = field(init=False)
     software: bytes = field(default_factory=measure.software)
@@ -115,9 +120,15 @@ class Enclave:
         return wire.AttestAnswer(bundle=bundle, secret=secret)
 
     def join(self, request: wire.Join) -> Done:
-        """Learn an agreement; again is no harm."""
+        """Learn an agreement, unless its runs may use more than the host allows; again is no harm.
+
+        Before it is told this, no host offers itself.
+        """
         parties = read_agreement(request.opening)
-        for did in {did for output in parties.document.outputs for did in output.to}:
+        over = beyond(parties.document, self.ceilings)
+        if over:
+            raise Refused("host.limits", "; ".join(over))
+        for did in recipients_of(parties.document):
             outputs.check_recipient(parties.members[did].sealing)
         with self.lock:
             if parties.id not in self.sessions:
@@ -155,7 +166,9 @@ class Enclave:
     def beat(self, request: wire.Beat) -> wire.TokenAnswer:
         """A heartbeat."""
         with self.lock:
-            return wire.TokenAnswer(token=self._session(request.agreement).beat(self.seed))
+            conduct = self._conduct(request.agreement)
+            conduct.require_works()
+            return wire.TokenAnswer(token=conduct.session.beat(self.seed))
 
     def begin_share(self, request: wire.ShareBegin) -> wire.ShareReady:
         """A share's key."""
@@ -203,6 +216,12 @@ class Enclave:
         with self.lock:
             return wire.Records(records=(session.keep_share(held, checked),))
 
+    def forget(self, request: wire.Forget) -> Done:
+        """Shares that the host erased."""
+        with self.lock:
+            self._session(request.agreement).forget(request.shares)
+        return Done()
+
     def stop(self, request: wire.Stops) -> Done:
         """Withdrawals."""
         with self.lock:
@@ -236,13 +255,15 @@ class Enclave:
             task = conduct.begin_conclude(request.number)
             if isinstance(task, wire.Concluded):
                 return task
+        started = time.monotonic()
         try:
             finding = compute(task)
+            _until_quantum(started, agreed(task.parties.document).quantum)
             with self.lock:
                 return conduct.finish_conclude(task.asked, finding)
-        except BaseException:
+        except BaseException as error:
             with self.lock:
-                conduct.abandon(task.asked)
+                conduct.abandon(task.asked, broken=not isinstance(error, Refused))
             raise
 
     def release(self, request: wire.Release) -> wire.Released:
@@ -267,6 +288,13 @@ class Enclave:
         return self.conducts[agreement]
 
 
+def _until_quantum(started: float, quantum: int) -> None:
+    """Wait for the next whole number of quanta (seconds) since the start: how long rows took to be
+    computed says something about them.
+    """
+    time.sleep(-(time.monotonic() - started) % quantum)
+
+
 _ANSWERS: Final[Mapping[type[Any], Callable[[Enclave, Any], object]]] = {
     wire.Hello: Enclave.hello,
     wire.Attest: Enclave.attest,
@@ -278,6 +306,7 @@ _ANSWERS: Final[Mapping[type[Any], Callable[[Enclave, Any], object]]] = {
     wire.ShareBegin: Enclave.begin_share,
     wire.ShareFrame: Enclave.feed_share,
     wire.ShareEnd: Enclave.end_share,
+    wire.Forget: Enclave.forget,
     wire.Stops: Enclave.stop,
     wire.Summon: Enclave.summon,
     wire.Prepare: Enclave.prepare,

@@ -1,20 +1,24 @@
 """The output gate: in a fixed order, outside the algorithm's process, and it fails closed.
 
-Before the algorithm starts: contributors for every recipient, min_change. After it: output model,
-small cells, rounding, quota. So nothing that the algorithm does is seen of a run whose people are
-too few. What passed is rounded and canonical; what did not is a verdict with the rule and the party
-that set it.
+Before the algorithm starts (`judge_people`): contributors for every recipient, min_change. After it
+(`judge`): output model, noise, small cells, rounding, quota. So nothing that the algorithm does is
+seen of a run whose people are too few. Where there is noise, small cells are judged by the noised
+counts, and it is charged whatever comes after. What did not pass is a verdict with the rule, the
+party that set it, what was measured, and what would release it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, Literal
 
 from enclave_host import cells, contributors, outputs
 from enclave_host.contributors import Contributors
 from enclave_host.lineage import Lineage
+from enclave_host.noising import Noising
 from enclave_host.output_model import OutputModel
 from enclave_host.parties import Parties
+from enclave_host.tables import Cleaned, Tables
 from protocol.errors import Refused
 from protocol.kinds.agreement import Output
 from protocol.kinds.run import GateCheck
@@ -25,10 +29,13 @@ ROW = "row"
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What may leave: canonical JSON of each output for parties, and of each row's own part."""
+    """What may leave: the one form of each output for parties (JSON text or Arrow stream), and of
+    each row's own part; and states, which stay with the enclaves.
+    """
 
     whole: Mapping[str, bytes]
     parts: Mapping[str, Mapping[int, bytes]]
+    states: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +48,29 @@ class Stopped:
 
 
 @dataclass(slots=True)
+class Draft:
+    """The outputs on their way through the gate, by name; each step leaves less in them."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, Cleaned] = field(default_factory=dict)
+    states: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Gate:
-    """The gate of one run. `checks` are its report, in the order in which it looked."""
+    """The gate of one run. `people` are all whom it rests on; where it reads states, `parts` are
+    the people of its own rows and of each run behind a state. `noise` is there where the agreement
+    has noise; `checks` are the gate's report, in the order in which it looked.
+    """
 
     parties: Parties
     models: Mapping[str, OutputModel]
     names: Sequence[str]
     people: Contributors
     rows: int
+    tables: Tables | None = None
+    noise: Noising | None = None
+    parts: Sequence[Contributors] = ()
     checks: list[GateCheck] = field(default_factory=list)
 
     def judge_people(self, lineage: Lineage) -> Stopped | None:
@@ -66,80 +88,163 @@ class Gate:
     def judge(self, raw: bytes) -> Passed | Stopped:
         """Look at what the algorithm returned, `raw`."""
         try:
-            values = self._outputs(raw)
-            self._small_cells(values)
-            passed = self._canonical(values)
+            draft = self._outputs(raw)
+            self._noise(draft)
+            self._small_cells(draft)
+            passed = self._canonical(draft)
+            self._rows(draft)
             self._quota(passed)
         except Refused as refused:
             return Stopped("refused", refused.code, refused.detail)
         return passed
 
-    def _outputs(self, raw: bytes) -> dict[str, Any]:
-        """The outputs by name: all that the entry point promises, each as its model says."""
-        fault: Refused | None = None
-        values: dict[str, Any] = {}
-        try:
-            values = outputs.parse(raw)
-            if values.keys() != set(self.names):
-                raise Refused("gate.recipient", "not the outputs of this entry point")
-            for name, value in values.items():
-                self.models[name].check(value)
-        except Refused as refused:
-            fault = refused
-        # Never how many names came: the record is open to all, and that is the algorithm's choice.
-        promised = len(set(self.names))
-        self._note("output_model", promised, 0 if fault else promised, fault)
-        return values
+    # --- before the algorithm ------------------------------------------------------------------
 
     def _contributors(self) -> None:
         """Enough people for every recipient, not counting those that it knows itself."""
         needed = self.parties.document.rules.min_contributors
         counts = [
-            contributors.count_for(self.people, did)
-            for output in self._agreed()
-            for did in output.to
+            (count, who)
+            for people in (self.people, *self.parts)
+            for who, count in self._counts(people).items()
         ]
-        if any(output.subject for output in self._agreed()):
-            counts.append(contributors.count_for_subjects(self.people))
-        fewest = min(counts, default=0)
+        fewest, who = min(counts, default=(0, "nobody"))
         fault = None
         if fewest < needed:
-            fault = self._refusal("gate.min-contributors", "min_contributors", f"{fewest} people")
+            more = _people(needed - fewest, "more")
+            detail = f"{_people(fewest)} for {who}; {more} would release it"
+            fault = self._refusal("gate.min-contributors", "min_contributors", detail)
         self._note("min_contributors", needed, fewest, fault)
 
-    def _small_cells(self, values: dict[str, Any]) -> None:
+    def _counts(self, people: Contributors) -> dict[str, int]:
+        """How many people count for each who gets something."""
+        agreed = self._agreed()
+        states = any(output.format == "state" for output in agreed)
+        counts = {"the next run": len(people)} if states else {}
+        counts |= {
+            self.parties.name(did): contributors.count_for(people, did)
+            for output in agreed
+            for did in output.to
+        }
+        if any(output.subject for output in agreed):
+            counts["each person"] = contributors.count_for_subjects(people)
+        return counts
+
+    def _min_change(self, lineage: Lineage) -> None:
+        """Against every released result: the same people, or enough others.
+
+        Whatever its entry point and parameters: two different models of nearly the same people can
+        tell a person apart as well as two equal ones. And whatever it reads: code that looks at its
+        rows alone, or at a state alone, must not tell apart what all together would hide.
+        """
+        limit = self.parties.document.rules.min_change
+        mine = [self.people, *self.parts]
+        changes = [
+            (contributors.smallest_change(theirs, one), f"run {result.number}")
+            for result in lineage.results
+            for theirs in lineage.bodies(result)
+            for one in mine
+        ]
+        changes += [
+            (contributors.smallest_change(one, other), "a state that it reads")
+            for one, other in combinations(mine, 2)
+        ]
+        least, what = min((one for one in changes if one[0]), default=(0, ""))
+        fault = None
+        if 0 < least < limit:
+            more = _people(limit - least, "more")
+            detail = f"differs from {what} by {_people(least)}; {more} would release it"
+            fault = self._refusal("gate.min-change", "min_change", detail)
+        self._note("min_change", limit, least, fault)
+
+    # --- after it ------------------------------------------------------------------------------
+
+    def _outputs(self, raw: bytes) -> Draft:
+        """The outputs by name: all that the entry point promises, each as its model says."""
+        fault: Refused | None = None
+        draft = Draft()
+        try:
+            draft = self._read(outputs.parse(raw))
+        except Refused as refused:
+            fault = refused
+        # Never how many names came: the record is open to all, and that is the algorithm's choice.
+        promised = len(set(self.names))
+        self._note("output_model", promised, 0 if fault else promised, fault)
+        return draft
+
+    def _read(self, returned: Mapping[str, outputs.Returned]) -> Draft:
+        if returned.keys() != set(self.names):
+            raise Refused("gate.recipient", "not the outputs of this entry point")
+        draft, rules = Draft(), self.parties.document.rules
+        for output in self._agreed():
+            found = returned[output.name]
+            if found.format != output.format:
+                raise Refused("gate.schema", f"output {output.name} is not of its agreed format")
+            match output.format:
+                case "json":
+                    value = outputs.read_json(found.content)
+                    self.models[output.name].check(value)
+                    draft.values[output.name] = value
+                case "arrow":
+                    if self.tables is None:
+                        raise Refused("gate.schema", f"output {output.name} cannot be read")
+                    clean = self.tables.clean(output.name, found.content, rules)
+                    draft.tables[output.name] = clean
+                case "state":
+                    draft.states[output.name] = found.content
+        return draft
+
+    def _noise(self, draft: Draft) -> None:
+        """Noise on every number that its model marks."""
+        if self.noise is None:
+            return
+        for name, value in draft.values.items():
+            draft.values[name] = self.noise.add(self.models[name].model, value)
+        epsilon = self.parties.document.rules.epsilon or 0
+        self._note("epsilon", epsilon, epsilon, None)
+
+    def _small_cells(self, draft: Draft) -> None:
         """Refuse or suppress the cells of tables; what is left must still be the model's."""
         rules = self.parties.document.rules
-        found = {name: cells.find(value, self.models[name].cells) for name, value in values.items()}
-        small = [
-            cell
-            for table in found.values()
-            for cell in table
-            if cell.count < rules.min_contributors
-        ]
+        found = {
+            name: cells.find(value, self.models[name].cells) for name, value in draft.values.items()
+        }
+        counts = [cell.count for table in found.values() for cell in table]
+        small = sum(count < rules.min_contributors for count in counts)
+        small += sum(table.small for table in draft.tables.values())
+        total = len(counts) + sum(table.cells for table in draft.tables.values())
         fault = None
-        if small and (rules.small_cells == "refuse" or not self._suppress(values, found)):
-            total = sum(map(len, found.values()))
-            detail = f"{len(small)} of {total} cells count fewer than {rules.min_contributors}"
+        if small and (rules.small_cells == "refuse" or not self._suppress(draft, found)):
+            detail = f"{small} of {total} cells count fewer than {rules.min_contributors}; "
+            detail += "a coarser table would release it"
             fault = self._refusal("gate.small-cells", "small_cells", detail)
-        self._note("small_cells", 0, len(small), fault)
+        self._note("small_cells", 0, small, fault)
 
-    def _suppress(self, values: dict[str, Any], found: Mapping[str, list[cells.Cell]]) -> bool:
+    def _suppress(self, draft: Draft, found: Mapping[str, list[cells.Cell]]) -> bool:
+        """The worker of tables did the same with them."""
         bound = self.parties.document.rules.min_contributors
+        if any(table.content is None for table in draft.tables.values()):
+            return False
         if not all(cells.suppress(table, bound) for table in found.values()):
             return False
-        for name, value in values.items():
+        for name, value in draft.values.items():
             self.models[name].check(value)
         return True
 
-    def _canonical(self, values: Mapping[str, Any]) -> Passed:
+    def _canonical(self, draft: Draft) -> Passed:
         """Round to the agreed decimals; divide what goes to each person."""
         decimals = self.parties.document.rules.precision
-        exact = {name: outputs.rounded(value, decimals) for name, value in values.items()}
+        exact = {
+            name: outputs.ordered(outputs.rounded(value, decimals), self.models[name].model.sets)
+            for name, value in draft.values.items()
+        }
         agreed = {output.name: output for output in self._agreed()}
         whole = {name: outputs.canonical(exact[name]) for name in exact if agreed[name].to}
+        whole |= {
+            name: table.content for name, table in draft.tables.items() if table.content is not None
+        }
         parts = {name: self._divide(exact[name]) for name in exact if agreed[name].subject}
-        return Passed(whole, parts)
+        return Passed(whole, parts, draft.states)
 
     def _divide(self, items: Any) -> dict[int, bytes]:  # noqa: ANN401 (JSON)
         """Row -> its own part, without the row number, which is nobody's business outside."""
@@ -155,6 +260,21 @@ class Gate:
             parts[row] = outputs.canonical(rest)
         return parts
 
+    def _rows(self, draft: Draft) -> None:
+        """The rows of the largest table, the items of the longest list; not what is for people."""
+        limit = self.parties.document.rules.output_rows
+        if limit is None:
+            return
+        whole = [one.name for one in self._agreed() if one.format == "json" and one.to]
+        counts = [outputs.longest(draft.values[name]) for name in whole]
+        counts += [table.rows for table in draft.tables.values()]
+        most = max(counts, default=0)
+        fault = None
+        if most > limit:
+            detail = f"{most} rows; {most - limit} fewer would release it"
+            fault = self._refusal("gate.quota", "output_rows", detail)
+        self._note("output_rows", limit, most, fault)
+
     def _quota(self, passed: Passed) -> None:
         """The bytes of the largest output."""
         limit = self.parties.document.rules.output_bytes
@@ -163,27 +283,11 @@ class Gate:
         largest = max(sizes, default=0)
         fault = None
         if largest > limit:
-            fault = self._refusal("gate.quota", "output_bytes", f"{largest} bytes")
+            detail = f"{largest} bytes; {largest - limit} fewer would release it"
+            fault = self._refusal("gate.quota", "output_bytes", detail)
         self._note("output_bytes", limit, largest, fault)
 
-    def _min_change(self, lineage: Lineage) -> None:
-        """Against every released result: the same people, or enough others.
-
-        Whatever its entry point and parameters: two different models of nearly the same people can
-        tell a person apart as well as two equal ones.
-        """
-        limit = self.parties.document.rules.min_change
-        changes = [
-            (contributors.smallest_change(result.contributors(), self.people), result.number)
-            for result in lineage.results
-        ]
-        least, number = min((one for one in changes if one[0]), default=(0, 0))
-        fault = None
-        if 0 < least < limit:
-            people = "1 person" if least == 1 else f"{least} people"
-            detail = f"differs from run {number} by {people}"
-            fault = self._refusal("gate.min-change", "min_change", detail)
-        self._note("min_change", limit, least, fault)
+    # --- the report ----------------------------------------------------------------------------
 
     def _agreed(self) -> list[Output]:
         return [output for output in self.parties.document.outputs if output.name in self.names]
@@ -204,3 +308,8 @@ class Gate:
         )
         if fault is not None:
             raise fault
+
+
+def _people(count: int, word: str = "") -> str:
+    many = "person" if count == 1 else "people"
+    return " ".join(part for part in (str(count), word, many) if part)

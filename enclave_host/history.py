@@ -43,6 +43,6 @@ def read_history(parties: Parties, raws: Sequence[bytes], number: int) -> tuple[
     return runs
 
 
-def newest_released(runs: Sequence[Run]) -> Run | None:
-    """The newest run whose result was released."""
-    return next((run for run in reversed(runs) if run.outcome == "released"), None)
+def newest_pinned(runs: Sequence[Run]) -> Run | None:
+    """The newest run from which something left: a result, or a log."""
+    return next((run for run in reversed(runs) if run.lineage is not None), None)

@@ -3,15 +3,22 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from enclave_host.cage import Cage, Job, Limits, Outcome
+from enclave_host.cage import Cage, Job, Limits, Outcome, memory
 from enclave_host.contract import Contract
-from enclave_host.private import Room, Spool
+from enclave_host.private import Room, Spool, shown
 from protocol.errors import Refused
+from protocol.kinds.agreement import Dataset
 
 KEPT: Final = "kept"
+OVERLAP: Final = "table.overlap"
+TAG: Final = 16
+"""Bytes of what stands for a person, or for what a row says."""
+
+EMPTY: Final[Mapping[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +49,29 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Combined:
-    """All rows of one dataset: `table` as an Arrow stream without the person column, `persons` the
-    person of each row, `contents` a digest of what each says, `rows` the rows of each piece.
+class Keys:
+    """Keys from which the sandbox makes what stands for a person: `tag` for this enclave, the same
+    in all runs of an agreement; `row` for the algorithm, another one in each run. 32 bytes each.
     """
 
-    table: bytes
-    persons: tuple[str, ...]
+    tag: bytes
+    row: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """All rows of one dataset. Nothing here says who a person is.
+
+    `table` is an Arrow stream with the column _person instead of the contract's. For each row, 16
+    bytes in `tags` say who it is about, and 16 in `contents` are a digest of what it says. `rows`
+    are those of each piece in the table, `left_out` the people whose rows of a piece are not in it.
+    """
+
+    table: Spool
+    tags: tuple[bytes, ...]
     contents: tuple[bytes, ...]
     rows: tuple[int, ...]
+    left_out: tuple[tuple[bytes, ...], ...]
 
 
 def check(
@@ -62,32 +83,76 @@ def check(
     Refused (run.failed) if the sandbox ended otherwise than well.
     """
     plan = _plan(contract, person_column, "check", [{"person": person}])
-    with datacage.room.stage() as stage:
-        head, _ = _run(datacage, stage, plan, feed)
+    head, _ = _run(datacage, {}, plan, feed)
     return Checked(_verdict(contract, head), sum(head["rows"]), head["people"])
 
 
 def combine(
-    datacage: Datacage, contract: Contract, person_column: str, pieces: Sequence[Piece]
+    datacage: Datacage, contract: Contract, dataset: Dataset, pieces: Sequence[Piece], keys: Keys
 ) -> Combined:
-    """Check again and put together the shares of one dataset, in this order.
+    """Check again and put together the shares of one dataset, in this order; their spools are
+    empty then.
 
-    Raises Refused (share.contract, run.failed).
+    Raises Refused (share.contract, run.overlap, run.failed, enclave.full).
     """
-    shares = [{"file": f"{n}.arrow", "person": one.person} for n, one in enumerate(pieces)]
-    plan = _plan(contract, person_column, "combine", shares)
-    with datacage.room.stage() as stage:
-        (stage / "inputs").mkdir()
-        for share, piece in zip(shares, pieces, strict=True):
-            piece.spool.show(stage / "inputs" / str(share["file"]))
-        head, table = _run(datacage, stage, plan)
+    table = datacage.room.spool()
+    try:
+        with shown([one.spool for one in pieces]) as (inputs, extents):
+            shares = [
+                {"extent": extent, "person": piece.person}
+                for extent, piece in zip(extents, pieces, strict=True)
+            ]
+            plan = _plan(contract, dataset.person, "combine", shares) | {
+                "overlap": dataset.overlap,
+                "tag_key": keys.tag.hex(),
+                "person_key": keys.row.hex(),
+            }
+            made = {"table": table.lend(datacage.room.capacity)}
+            head, rest = _run(datacage, inputs, plan, made=made)
+        found = _combined(contract, dataset, len(pieces), head, rest, table)
+        for piece in pieces:
+            piece.spool.wipe()
+        table.kept(head["size"])
+        return found
+    except BaseException:
+        table.wipe()
+        raise
+
+
+def _combined(
+    contract: Contract,
+    dataset: Dataset,
+    shares: int,
+    head: dict[str, Any],
+    rest: bytes,
+    table: Spool,
+) -> Combined:
+    """What the sandbox said, as far as it can be true."""
+    if head["fault"] == OVERLAP:
+        raise Refused("run.overlap", f"in dataset {dataset.id}")
     if head["fault"] is not None:
         raise Refused("share.contract", _verdict(contract, head))
-    persons, rows = tuple(head["persons"]), tuple(head["rows"])
-    contents = tuple(bytes.fromhex(text) for text in head["contents"])
-    if len(rows) != len(pieces) or not sum(rows) == len(persons) == len(contents):
+    rows, left = (tuple(map(_whole, head[name])) for name in ("rows", "left_out"))
+    parts = [rest[at : at + TAG] for at in range(0, len(rest), TAG)]
+    total = sum(rows)
+    _whole(head["size"])
+    if len(rest) != TAG * (2 * total + sum(left)) or not len(rows) == len(left) == shares:
         raise Refused("run.failed", "the rows do not add up")
-    return Combined(table, persons, contents, rows)
+    out = iter(parts[2 * total :])
+    return Combined(
+        table=table,
+        tags=tuple(parts[:total]),
+        contents=tuple(parts[total : 2 * total]),
+        rows=rows,
+        left_out=tuple(tuple(islice(out, count)) for count in left),
+    )
+
+
+def _whole(count: object) -> int:
+    """A count of rows or bytes that the sandbox gave. Raises Refused (run.failed)."""
+    if type(count) is not int or not 0 <= count < 2**53:
+        raise Refused("run.failed", "the rows do not add up")
+    return count
 
 
 def _plan(
@@ -102,22 +167,23 @@ def _plan(
 
 
 def _run(
-    datacage: Datacage, stage: Path, plan: Mapping[str, Any], feed: int | None = None
+    datacage: Datacage,
+    inputs: Mapping[str, int],
+    plan: Mapping[str, Any],
+    feed: int | None = None,
+    made: Mapping[str, int] = EMPTY,
 ) -> tuple[dict[str, Any], bytes]:
-    inputs, code = stage / "inputs", stage / "code"
-    for folder in (inputs, code):
-        folder.mkdir(exist_ok=True)
-    (inputs / "plan.json").write_text(json.dumps(plan), "utf-8")
-    job = Job(
-        environment=datacage.environment,
-        code=code,
-        inputs=inputs,
-        entry="prepare:answer",
-        limits=datacage.limits,
-        kind="prepare",
-        feed=feed,
-    )
-    return _read(datacage.cage.run(job))
+    with memory.files({"plan": json.dumps(plan).encode()}) as more:
+        job = Job(
+            environment=datacage.environment,
+            inputs={**inputs, **more},
+            made=made,
+            entry="prepare:answer",
+            limits=datacage.limits,
+            kind="prepare",
+            feed=feed,
+        )
+        return _read(datacage.cage.run(job))
 
 
 def _read(outcome: Outcome) -> tuple[dict[str, Any], bytes]:
@@ -134,7 +200,7 @@ def _verdict(contract: Contract, head: dict[str, Any]) -> str:
     if fault is None:
         return KEPT
     rules = ("type", "required", "unique", "minimum", "maximum", "min_length", "max_length")
-    more = ("pattern", "values", "other")
+    more = ("above", "below", "pattern", "values", "missing", "other")
     known = {f"{column.name}.{rule}" for column in contract.columns for rule in (*rules, *more)}
     known |= {"table.format", "table.rowCount", "table.columns"}
     return f"share.contract {fault}"[:128] if fault in known else "share.contract"

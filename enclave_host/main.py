@@ -8,14 +8,12 @@ import os
 import resource
 import signal
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from enclave_host import config, environment, measure, server
+from enclave_host import config, doctor, environment, measure, server, trial
 from enclave_host.attest import detect
-from enclave_host.attest.detect import Source
-from enclave_host.cage import Cage, diagnose
+from enclave_host.cage import Cage
 from enclave_host.config import Config
 from enclave_host.enclave import Enclave
 from enclave_host.inputs import Datacage
@@ -50,9 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", type=Path, required=True)
     run.add_argument("--state", type=Path, help="what relative paths in FILE are relative to")
     run.set_defaults(command=_run)
-    doctor = commands.add_parser("doctor", help="what holds on this machine")
-    doctor.add_argument("--json", action="store_true")
-    doctor.set_defaults(command=_doctor)
+    look = commands.add_parser(
+        "doctor", help="whether this machine is fit for open data, why not, and what to do"
+    )
+    look.add_argument("--config", type=Path, help="look at what it names, too")
+    look.add_argument("--state", type=Path, help="what relative paths in FILE are relative to")
+    look.add_argument("--json", action="store_true")
+    look.set_defaults(command=_doctor)
     digest = commands.add_parser("measure", help="the digests that an agreement names")
     digest.add_argument("--environment", type=Path, action="append", default=[])
     digest.add_argument("--config", type=Path, help="an enclave's configuration: its environments")
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         evidence.add_argument(f"--{name}", type=_hex, required=True, metavar="HEX")
     evidence.add_argument("--term", type=int, required=True)
     evidence.set_defaults(command=_attest)
+    trial.add_commands(commands)
     version = commands.add_parser("version", help="the version")
     version.set_defaults(command=_version)
     return parser
@@ -85,8 +88,9 @@ def _hex(text: str) -> bytes:
 def _run(options: argparse.Namespace) -> int:
     settings = config.load(options.config, options.state)
     keep_memory_private()
+    allow_many_files()
     with server.claim(settings.socket):
-        room = Room.open(settings.room, settings.data)
+        room = Room(settings.data)
         try:
             _serve(settings, room)
         finally:
@@ -115,7 +119,7 @@ def boot(settings: Config, room: Room) -> Enclave:
         for path in settings.environments
     }
     attester = detect.choose(settings.source, measure.software())
-    return Enclave(attester, room, cage.tier, environments)
+    return Enclave(attester, room, cage.tier, environments, settings.ceilings)
 
 
 def keep_memory_private() -> None:
@@ -125,16 +129,19 @@ def keep_memory_private() -> None:
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def allow_many_files() -> None:
+    """Each larger share that is open for a run has a memory file: as many as the machine allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _doctor(options: argparse.Namespace) -> int:
-    reports = diagnose()
-    if options.json:
-        sys.stdout.write(json.dumps([asdict(report) for report in reports]) + "\n")
-    else:
-        for report in reports:
-            sys.stdout.write(f"tier {report.tier}  {report.reason}\n")
-        for technology, fault in detect.diagnose(Source(technology=detect.AUTO)).items():
-            sys.stdout.write(f"technology  {technology:<8} {fault or 'is there'}\n")
-    return 0 if any(report.holds for report in reports) else FAILED
+    """Exit code 0 if nothing is wrong, 1 if something must be mended before a run."""
+    settings = config.load(options.config, options.state) if options.config else None
+    report = doctor.examine(settings)
+    text = json.dumps(report.plain()) if options.json else "\n".join(report.lines())
+    sys.stdout.write(text + "\n")
+    return 0 if report.fit else FAILED
 
 
 def _measure(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from enclave_host import outputs
 from enclave_host.parties import Parties
 from protocol import limits, shape, token
 from protocol.errors import Refused
-from protocol.kinds.agreement import Agreement, People
+from protocol.kinds.agreement import Agreement, People, recipients_of
 from protocol.kinds.consent import Consent, PersonEnvelope, Stop, sealing_digest
 from protocol.kinds.identity import Admission
 from protocol.kinds.share import Share
@@ -91,7 +91,7 @@ def _consent(
     if consent.key != key:
         raise Refused("consent.signature")
     said, document = consent.body, parties.document
-    recipients = {did for output in document.outputs for did in output.to}
+    recipients = recipients_of(document)
     scope = (
         said.agreement == parties.id
         and said.notice == people.notice

@@ -1,58 +1,40 @@
-"""Open data in memory: a directory on a memory file system, wiped after use, never on a disk.
+"""Open data in memory, counted against what the host allows, and wiped after use.
 
-What a TEE adds: here the memory belongs to the machine's operator, who can read it. In a
-confidential VM the same directory lies in memory that the processor encrypts, and the operator
-reads noise.
+Small shares lie in this process's own memory, larger ones in memory files (cage/memory.py); none
+has a path, so nothing is left of them when this process ends, in whatever way.
 """
 
 import os
-import secrets
-import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from enclave_host.cage import launcher
-from protocol.errors import ProtocolError, Refused
+from enclave_host.cage import memory
+from enclave_host.cage.memory import Bytes
+from protocol.errors import Misuse, Refused
 
-MEMORY_FILE_SYSTEMS: Final = {"tmpfs", "ramfs"}
-ZEROS: Final = bytes(1 << 20)
+SMALL: Final = 2 * 2**20
+"""Bytes up to which a share has no file of its own: thousands of people would need as many."""
 
 
-class NotPrivate(ProtocolError):
-    """The directory for open data is not in memory, or not ours alone."""
+class Extent(NamedTuple):
+    """Where a share's bytes lie: the name of an input, and a part of it."""
 
-    code = "enclave.private"
+    file: str
+    start: int
+    size: int
 
 
 @dataclass(slots=True)
 class Room:
-    """The enclave's directory for open data, with a bound on the bytes in it."""
+    """The enclave's memory for open data, with a bound on the bytes in it."""
 
-    path: Path
     capacity: int
     used: int = 0
+    spools: list["Spool"] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @classmethod
-    def open(cls, path: Path, capacity: int) -> "Room":
-        """An empty room at `path`; what a killed enclave left there is wiped.
-
-        The caller holds the lock of the enclave's socket, so nobody else uses the path. Raises
-        NotPrivate.
-        """
-        _require_memory(path.parent)
-        if path.is_symlink() or (path.exists() and path.stat().st_uid != os.geteuid()):
-            raise NotPrivate(f"{path} belongs to somebody else: remove it")
-        path.mkdir(mode=0o700, exist_ok=True)
-        room = cls(path, capacity)
-        room.clear()
-        # As root, the datacage's own user must be able to pass through to a stage inside.
-        path.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        return room
 
     def take(self, size: int) -> None:
         """Count `size` more bytes. Raises Refused (enclave.full)."""
@@ -67,83 +49,96 @@ class Room:
             self.used -= size
 
     def spool(self) -> "Spool":
-        """A new, empty file for one share's plain bytes."""
-        return Spool(self, self.path / secrets.token_hex(16))
-
-    @contextmanager
-    def stage(self) -> Iterator[Path]:
-        """A directory that one run of the datacage may read; wiped at the end."""
-        with launcher.stage(self.path) as folder:
-            try:
-                yield folder
-            finally:
-                wipe(folder)
-
-    def clear(self) -> None:
-        """Wipe everything."""
-        wipe(self.path)
-        for left in self.path.iterdir():
-            shutil.rmtree(left, ignore_errors=True)
+        """Room for one share's plain bytes; none has come yet."""
+        made = Spool(self)
+        with self.lock:
+            self.spools.append(made)
+        return made
 
     def close(self) -> None:
-        """Wipe everything and remove the room."""
-        self.clear()
-        shutil.rmtree(self.path, ignore_errors=True)  # a thread may be at work until we exit
+        """Wipe everything."""
+        for spool in list(self.spools):
+            spool.wipe()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Spool:
     """One share's plain bytes, as far as they arrived."""
 
     room: Room
-    path: Path
     size: int = 0
+    small: bytearray = field(default_factory=bytearray)
+    file: int | None = None
 
-    def write(self, plain: bytes | memoryview) -> None:
+    def write(self, plain: Bytes) -> None:
         """Add bytes at the end. Raises Refused (enclave.full)."""
         self.room.take(len(plain))
         self.size += len(plain)
-        with open(os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "ab") as file:
-            file.write(plain)
+        if self.size <= SMALL:
+            self.small += plain
+            return
+        if self.file is None:
+            self.file = memory.create(self.small)
+            _zero(self.small)
+        memory.append(self.file, plain)
 
-    def show(self, place: Path) -> None:
-        """Let the datacage read it at `place` too; both are one file."""
-        self.path.touch()
-        os.link(self.path, place)
-        place.chmod(0o644)  # the path to it is open to the datacage's user only
+    def lend(self, most: int) -> int:
+        """A memory file of `most` bytes for a job to write to; `kept` says how many it wrote."""
+        self.file = memory.create()
+        os.ftruncate(self.file, most)
+        return self.file
+
+    def kept(self, size: int) -> None:
+        """Keep the first `size` bytes of the file that was lent. Raises Refused (enclave.full)."""
+        self.room.take(size)
+        self.size = size
+        os.ftruncate(self.shown, size)
+
+    @property
+    def shown(self) -> int:
+        """The descriptor of its file, for a job that reads it."""
+        if self.file is None:
+            raise Misuse("a small share has no file of its own")
+        return self.file
 
     def wipe(self) -> None:
-        """Overwrite and remove it; safe to repeat."""
-        if self.path.exists():
-            _overwrite(self.path)
+        """Overwrite and forget it; safe to repeat."""
+        _zero(self.small)
+        if self.file is not None:
+            os.ftruncate(self.file, self.size)  # of what was lent and not kept, nothing is left
+            memory.wipe(self.file)
+            self.file = None
         self.room.give(self.size)
         self.size = 0
+        with self.room.lock:
+            if self in self.room.spools:
+                self.room.spools.remove(self)
 
 
-def wipe(folder: Path) -> None:
-    """Overwrite with zeros and remove every file below `folder`."""
-    for place, _, names in os.walk(folder):
-        for name in names:
-            _overwrite(Path(place) / name)
+@contextmanager
+def shown(spools: Sequence[Spool]) -> Iterator[tuple[dict[str, int], list[Extent]]]:
+    """The inputs for a job that reads these shares, and where each lies.
+
+    All small ones go into one file, one by one, and are gone from where they were: so they take
+    their memory once. A share is shown once.
+    """
+    pack = memory.create()
+    inputs, extents, end = {"share/small": pack}, [], 0
+    try:
+        for place, spool in enumerate(spools):
+            if spool.file is not None:
+                inputs[f"share/{place}"] = spool.file
+                extents.append(Extent(f"share/{place}", 0, spool.size))
+                continue
+            extents.append(Extent("share/small", end, spool.size))
+            memory.append(pack, spool.small)
+            _zero(spool.small)
+            end += spool.size
+        yield inputs, extents
+    finally:
+        memory.wipe(pack)
 
 
-def _overwrite(path: Path) -> None:
-    if not path.is_symlink():
-        with suppress(FileNotFoundError), path.open("r+b") as file:  # a sandbox that just ended
-            left = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            while left > 0:
-                left -= file.write(ZEROS[:left])
-    path.unlink(missing_ok=True)
-
-
-def _require_memory(folder: Path) -> None:
-    """Refuse a directory whose file system is on a disk."""
-    found = ("", "unknown")
-    for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines():
-        left, _, right = line.partition(" - ")
-        mount, kind = left.split()[4], right.split()[0]
-        if folder.resolve().is_relative_to(mount) and len(mount) >= len(found[0]):
-            found = (mount, kind)
-    if found[1] not in MEMORY_FILE_SYSTEMS:
-        raise NotPrivate(f"{folder} is on {found[1]}, not in memory: use a directory on tmpfs")
+def _zero(content: bytearray) -> None:
+    content[:] = bytes(len(content))
+    content.clear()

@@ -5,13 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from enclave_host import outputs
+from enclave_host import logs, outputs, state
 from enclave_host.computation import Finding
 from enclave_host.parties import Parties
 from enclave_host.selection import leaf
 from enclave_host.shares import Held, inputs_root
+from enclave_host.state import Reading
 from enclave_host.statements import Asked
 from protocol import merkle
+from protocol.errors import Refused
 from protocol.kinds.run import Run
 from protocol.machines.runs import consents_root
 
@@ -29,13 +31,18 @@ class Facts:
     statements: tuple[bytes, ...]
     stops: tuple[bytes, ...]
     used: tuple[Held, ...]
+    reading: Reading
     evidence: bytes
     technology: str
     adopts: bytes | None
     at: int
+    trigger: str | None = None
+    due: int | None = None
 
-    def repeat(self, earlier: Run) -> Run:
-        """An earlier term's record in this term's name: the same finding, other circumstances."""
+    def repeat(self, earlier: Run, withheld: str | None) -> Run:
+        """An earlier term's record in this term's name: the same finding, other circumstances.
+        `withheld` says why nothing of it leaves in this term.
+        """
         return replace(
             earlier,
             term=self.asked.term,
@@ -44,9 +51,16 @@ class Facts:
             stops=self.stops,
             evidence=self.evidence,
             technology=self.technology,
+            logs=(),
             adopts=self.adopts,
+            withheld=withheld,
             at=self.at,
         )
+
+    def void(self, attempts: int) -> Run:
+        """The record of a number whose attempts are used up: nothing was opened, nothing ran."""
+        spent = Refused("run.attempts", f"{attempts} hosts started this number and did not end it")
+        return replace(build(self, Finding(0, {}, failed=spent), None), outcome="void")
 
 
 def leaves_of(parties: Parties, used: Iterable[Held], number: int) -> list[bytes]:
@@ -79,11 +93,19 @@ def build(facts: Facts, finding: Finding, lineage: bytes | None) -> Run:
         technology=facts.technology,
         rules=parties.document.rules,
         gate=finding.checks,
-        outputs=outputs.commitments(parties.id, list(finding.leaving)),
+        outputs=(
+            *outputs.commitments(parties.id, list(finding.leaving)),
+            *state.commitments(finding.states, parties.id),
+        ),
+        charges=finding.charges,
+        states=facts.reading.uses(),
+        logs=logs.commitments(finding.logs),
         rows=finding.rows,
         contributors=len(finding.people),
         lineage=None if lineage is None else hashlib.sha256(lineage).digest(),
         adopts=facts.adopts,
+        trigger=facts.trigger,
+        due=facts.due,
         at=facts.at,
         **_outcome(finding),
     )
@@ -96,7 +118,7 @@ def matches(again: Run, adopted: Run) -> bool:
 
 def _substance(run: Run) -> Run:
     """The record without what differs between terms. The sealed lineage differs in its bytes; what
-    is in it follows from inputs and number.
+    is in it follows from inputs and number. What an algorithm prints may differ each time.
     """
     return replace(
         run,
@@ -106,6 +128,7 @@ def _substance(run: Run) -> Run:
         stops=(),
         evidence=b"",
         technology="",
+        logs=(),
         lineage=None,
         adopts=None,
         at=0,

@@ -56,8 +56,11 @@ def select_again(
     else:
         chosen = _by_leaves(parties, people, adopted, leaves)
     for one in chosen:
-        if one.share.person is not None and consents.withdrawn(one.share.person):
-            raise Refused("consent.withdrawn", "a person in the adopted record withdrew since")
+        person = one.share.person
+        if person is None:
+            continue
+        if consents.withdrawn(person) or person.until < heard.now:
+            raise Refused("consent.withdrawn", "a consent in the adopted record ended since")
     return [*parties_shares, *chosen]
 
 

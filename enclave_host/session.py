@@ -1,11 +1,12 @@
 """All that the enclave holds for one agreement: who it is among, its term, shares, consents."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from enclave_host.checking import Checking
+from enclave_host.confidential import CodeIntake, read_bundle
 from enclave_host.contract import Contract, read_contract
 from enclave_host.feed import Feed
 from enclave_host.inputs import Checked, Datacage
@@ -23,13 +24,13 @@ from enclave_host.shares import (
     open_party_share,
     open_person_share,
 )
+from enclave_host.table_model import TableModel, read_table_model
 from enclave_host.tenure import Tenure, read_tenure
-from protocol import limits, token
-from protocol.consistency import manifest_faults
+from protocol import limits, model_faults, token
 from protocol.enclave_wire import Appoint, ShareBegin, ShareReady
 from protocol.errors import Refused
-from protocol.kinds import algorithm
-from protocol.kinds.algorithm import Bundle
+from protocol.kinds.agreement import events_of, models_of
+from protocol.kinds.algorithm import CODE, Bundle
 from protocol.kinds.host import Heartbeat
 from protocol.kinds.share import Receipt
 
@@ -51,6 +52,8 @@ class Session:
     newest: int = 0
     evidence: bytes | None = None
     beats: int = 0
+    sql_read: bool = False
+    code: CodeIntake | None = None
     consents: Consents = field(init=False)
     shares: Shares = field(init=False)
 
@@ -64,9 +67,10 @@ class Session:
     def provide(self, blobs: tuple[bytes, ...]) -> None:
         """Take the bundle, contracts and output models; nothing else. Raises Refused (run.code)."""
         document = self.parties.document
-        wanted = {document.algorithm.bundle}
+        wanted = {document.algorithm.bundle} if document.algorithm.sealed is None else set()
         wanted |= {dataset.contract for dataset in document.datasets}
-        wanted |= {output.schema for output in document.outputs}
+        wanted |= set(models_of(document))
+        wanted |= set(events_of(document))
         found = {hashlib.sha256(blob).digest(): blob for blob in blobs}
         strange = found.keys() - wanted
         if strange:
@@ -75,15 +79,20 @@ class Session:
         self.blobs |= found
 
     def bundle(self) -> Bundle:
-        """The approved code. Raises Refused (run.code)."""
-        blob = self.blobs.get(self.parties.document.algorithm.bundle)
+        """The approved code. Raises Refused (run.code, run.share-missing, algorithm.bundle)."""
+        document = self.parties.document
+        if document.algorithm.sealed is not None:
+            return self._confidential()
+        blob = self.blobs.get(document.algorithm.bundle)
         if blob is None:
             raise Refused("run.code", "the agreed bundle was not provided")
-        bundle = algorithm.unpack(blob)
-        faults = manifest_faults(self.parties.document, bundle.manifest)
-        if faults:
-            raise Refused("run.code", "; ".join(faults)[:500])
-        return bundle
+        return read_bundle(document, blob)
+
+    def _confidential(self) -> Bundle:
+        if self.code is None or self.code.bundle is None:
+            name = self.parties.name(self.parties.document.algorithm.provider)
+            raise Refused("run.share-missing", f"the confidential code of {name}", set_by=name)
+        return self.code.bundle
 
     def contracts(self) -> dict[str, Contract]:
         """The contract of each dataset. Raises Refused (share.contract, agreement.document)."""
@@ -98,10 +107,29 @@ class Session:
         """The model of each output. Raises Refused (gate.schema)."""
         found = {}
         for output in self.parties.document.outputs:
+            if output.format != "json" or output.schema is None:
+                continue
             if output.schema not in self.blobs:
                 raise Refused("gate.schema", f"the model of {output.name} was not provided")
             found[output.name] = OutputModel(output.name, self.blobs[output.schema])
         return found
+
+    def table_models(self) -> dict[str, TableModel]:
+        """The model of each Arrow output. Raises Refused (gate.schema)."""
+        found = {}
+        for output in self.parties.document.outputs:
+            if output.format != "arrow" or output.schema is None:
+                continue
+            if output.schema not in self.blobs:
+                raise Refused("gate.schema", f"the model of {output.name} was not provided")
+            found[output.name] = read_table_model(output.name, self.blobs[output.schema])
+        return found
+
+    def check_models(self) -> None:
+        """Refuse (gate.schema) models that let out more than the agreement's noise allows."""
+        found = model_faults.faults(self.parties.document, self.blobs)
+        if found:
+            raise Refused("gate.schema", "; ".join(found)[:500])
 
     # --- the term -----------------------------------------------------------------------------
 
@@ -122,6 +150,7 @@ class Session:
         if not mine:
             self.tenure = None
             self.shares = self.shares.emptied()
+            self._keep_code(None)
             raise Refused("term.fenced", f"term {tenure.term} belongs to another enclave")
         self.tenure = tenure
 
@@ -155,8 +184,10 @@ class Session:
             share = open_party_share(self.parties, self.vault, request.share, request.rewraps)
         if share.id not in self.shares.held and len(self.shares.held) >= SHARES:
             raise Refused("enclave.full", f"{SHARES} shares")
-        held = self.shares.begin(share, stored=request.stored)
-        if held.digest is None and not held.checking and not request.stored:
+        # Code is not read at each run as rows are: the host shows all of it, and it stays.
+        stored = request.stored and share.dataset != CODE
+        held = self.shares.begin(share, stored=stored)
+        if held.digest is None and not held.checking and not stored:
             # Always from the first frame: what the host's disk has by now, it shows again.
             if held.arrival is not None:
                 held.arrival.checking.abandon()
@@ -170,6 +201,9 @@ class Session:
         )
 
     def _arrival(self, share: OpenedShare, environments: Mapping[bytes, Datacage]) -> Arrival:
+        if share.dataset == CODE:
+            reading = CodeIntake(self.parties.document, self.room)
+            return Arrival(Intake.begin(share, reading.write), reading)
         contract, dataset = self.contracts()[share.dataset], self.parties.dataset(share.dataset)
         if dataset is None:
             raise Refused("share.binding", "of another dataset or data contract")
@@ -203,6 +237,7 @@ class Session:
         share, opener = held.share, held.arrival.intake.opener if held.arrival else None
         if opener is None:
             raise Refused("enclave.sequence")
+        reading = held.arrival.checking if held.arrival else None
         held.arrival, held.checking = None, False
         held.checked, held.digest = checked, opener.digest()
         receipt = Receipt(
@@ -217,10 +252,24 @@ class Session:
         )
         if held.usable:
             self.shares.count(held)
+            if isinstance(reading, CodeIntake):
+                self._keep_code(reading)
         else:
             self.shares.drop(held)
         held.receipt = self.feed.sign("receipt", receipt).raw
         return held.receipt
+
+    def forget(self, shares: Iterable[bytes]) -> None:
+        """Drop what the host erased: keys of shares, and confidential code."""
+        held = [one for one in map(self.shares.held.get, shares) if one is not None]
+        if any(one.share.dataset == CODE for one in held):
+            self._keep_code(None)
+        self.shares.forget(one.share.id for one in held)
+
+    def _keep_code(self, code: CodeIntake | None) -> None:
+        if self.code is not None:
+            self.code.abandon()
+        self.code = code
 
     def give_back(self, held: Held) -> None:
         """The check could not be made: the owner sends the frames again."""

@@ -7,11 +7,12 @@ final frame and the contract check, or, after a fail-over, when the host has sto
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from enclave_host.checking import Checking
+from enclave_host.confidential import CodeIntake
 from enclave_host.inputs import KEPT, Checked
 from enclave_host.parties import Parties
 from enclave_host.people import Consents, Person, read_envelope
@@ -19,6 +20,7 @@ from protocol import kinds, limits, shape
 from protocol.attestation.evidence import enclave_id
 from protocol.errors import Refused
 from protocol.keys import digest
+from protocol.kinds.agreement import provision
 from protocol.kinds.host import EnclaveKeys
 from protocol.kinds.share import Rewrap, Share, ShareHeader, Wrap
 from protocol.sealing import stream, wrap
@@ -108,11 +110,11 @@ def _header(parties: Parties, share: Share, owner: bytes, *, provider: bytes | N
     header = shape.decode(ShareHeader, share.header)
     if (header.agreement, header.owner) != (parties.id, owner):
         raise Refused("share.binding")
-    dataset = parties.dataset(header.dataset)
-    if dataset is None or header.contract != dataset.contract:
+    agreed = provision(parties.document, header.dataset)
+    if agreed is None or header.contract != agreed[0]:
         raise Refused("share.binding", "of another dataset or data contract")
-    if provider not in {source.did for source in dataset.sources}:
-        raise Refused("share.provider", dataset.id)
+    if provider not in agreed[1]:
+        raise Refused("share.provider", header.dataset)
     return header
 
 
@@ -165,7 +167,7 @@ class Arrival:
     """A share that is being received: its frames, and the check that reads what they hold."""
 
     intake: Intake
-    checking: Checking
+    checking: Checking | CodeIntake
 
 
 @dataclass(slots=True)
@@ -235,6 +237,13 @@ class Shares:
         """Forget a share that broke its contract, and its key."""
         self.broken.add(held.share.id)
         self.held.pop(held.share.id, None)
+
+    def forget(self, shares: Iterable[bytes]) -> None:
+        """Drop keys of shares that are erased, and what is arriving of them."""
+        for share in shares:
+            held = self.held.pop(share, None)
+            if held is not None and held.arrival is not None:
+                held.arrival.checking.abandon()
 
     def emptied(self) -> "Shares":
         """Wipe what is open; a fenced enclave keeps no rows and no share key."""

@@ -27,14 +27,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The answers of a quorum. `now` is a time that at most f liars cannot move forward or back;
-    `attempts` likewise; `accepted` the record of the newest earlier term that was shown.
+    """The answers of a quorum. `now` is a time that at most f liars cannot move forward, for what
+    ends; `earliest` one that they cannot move forward either, for what begins; `attempts` as `now`;
+    `accepted` the record of the newest earlier term that was shown.
     """
 
     authors: frozenset[bytes]
     ids: tuple[bytes, ...]
     stops: frozenset[bytes]
     now: int
+    earliest: int
     attempts: int
     accepted: tuple[Record, Run] | None
 
@@ -123,6 +125,7 @@ def _summary(parties: Parties, answers: list[_Answer], stops: frozenset[bytes]) 
         ids=tuple(sorted(answer.record.id for answer in answers)),
         stops=stops,
         now=times[f],
+        earliest=times[-1 - f],
         attempts=attempts[f],
         accepted=max(shown, key=lambda pair: pair[1].term, default=None),
     )

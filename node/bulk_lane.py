@@ -19,6 +19,7 @@ from typing import Final
 import trio
 
 from node import wire
+from node.net.proxy import Connect, direct
 from protocol.errors import Refused
 
 TICKETS: Final = 32
@@ -188,11 +189,22 @@ class Lanes:
         return expected if good else None
 
 
-async def dial(hosts: Sequence[str], port: int, terms: Terms) -> trio.SocketStream | None:
-    """The sender's end of a lane, at the first of `hosts` that answers and knows the key."""
-    for host in hosts:
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How a sender comes to a lane: where it may be, and how this node dials."""
+
+    hosts: Sequence[str]
+    connect: Connect = direct
+
+
+NOWHERE: Final = Reach(())
+
+
+async def dial(reach: Reach, port: int, terms: Terms) -> trio.SocketStream | None:
+    """The sender's end of a lane, at the first host that answers and knows the key."""
+    for host in reach.hosts:
         with trio.move_on_after(GREET_TIME), suppress(OSError):
-            connection = await trio.open_tcp_stream(host, port)
+            connection = await reach.connect(host, port)
             proven = False
             try:
                 proven = await _introduce(connection, terms)

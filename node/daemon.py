@@ -26,11 +26,13 @@ from node.keyring import Keyring
 from node.logs import log_as_json
 from node.net.libp2p.host import libp2p_transport
 from node.net.peer_id import peer_id_of
+from node.net.proxy import connect_by
 from node.node import Node, build, running
 from node.reactions import Reactions
 from node.state_folder import unlock
 from node.store import StoreError
 from node.store.journal import Journal
+from node.timetable import Timetable
 from protocol import keys
 from protocol.errors import ProtocolError
 from protocol.keys import did_text
@@ -77,10 +79,10 @@ async def _main(settings: Config, ring: Keyring, journal: Journal, started: floa
     def admits(peer: str) -> bool:
         return bool(known) and known[0].world.owner_of(peer) is not None
 
-    listen = settings.network.listen
+    listen, connect = settings.network.listen, connect_by(settings.network.proxy)
     signals = trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT)
     with signals as asked, claimed(settings.admin) as listening:
-        async with libp2p_transport(ring.node, listen, admits) as transport:
+        async with libp2p_transport(ring.node, listen, admits, connect=connect) as transport:
             node = build(settings, ring, journal, transport)
             known.append(node)
             rules = reactions.policy_of(node)
@@ -88,6 +90,7 @@ async def _main(settings: Config, ring: Keyring, journal: Journal, started: floa
             async with running(node), trio.open_nursery() as nursery:
                 nursery.start_soon(Reactions(node, rules).run)
                 nursery.start_soon(Announcements(node).run)
+                nursery.start_soon(Timetable(node).run)
                 nursery.start_soon(metrics.run)
                 nursery.start_soon(serve, Door(node, metrics).app(), listening)
                 if settings.console.listen is not None:

@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from node.node import Node
+from protocol import record
 from protocol.identity import History, expiries
 from protocol.machines.space import Space
 
@@ -33,7 +34,8 @@ log = logging.getLogger("village.expiry")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """Something that ends: its kind, the id behind it (hex or a name), what it is in words, when,
-    and what renews it. `lasting`: worth a word after its end too.
+    and what renews it. `lasting`: worth a word after its end too. `since`: when it was made; a step
+    that had come by then is no news to who made it.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class Ending:
     until: int
     command: str
     lasting: bool = False
+    since: int = 0
 
     @property
     def name(self) -> str:
@@ -49,9 +52,11 @@ class Ending:
         return f"{self.kind}/{self.id}/{self.until}"
 
     def step(self, now: int) -> int | None:
-        """The last of STEPS that has come; None if it is far off, or over and done with."""
+        """The last of STEPS that came since it was made; None if none did, or it is over and done
+        with.
+        """
         left = self.until - now
-        reached = [days for days in STEPS if left <= days * DAY]
+        reached = [days for days in STEPS if self.since < self.until - days * DAY <= now]
         return None if not reached or (left <= 0 and not self.lasting) else min(reached)
 
     def words(self, now: int) -> str:
@@ -124,6 +129,7 @@ class Announcements:
 
 def _keys(node: Node) -> Iterator[Ending]:
     """The own identity, and each key that it delegates."""
+    since = record.parse(node.keyring.me.raw).at
     for name, until in expiries(History.of(node.keyring.me)):
         kind, _, key = name.partition(" ")
         what = f"the own key {key[:8]}" if key else "the own identity"
@@ -134,6 +140,7 @@ def _keys(node: Node) -> Iterator[Ending]:
             until=until,
             command="village key renew",
             lasting=True,
+            since=since,
         )
 
 
@@ -141,30 +148,31 @@ def _credentials(node: Node, space: Space) -> Iterator[Ending]:
     """The own credential in a space: the one that ends last counts."""
     me, name = node.keyring.did, space.charter.name
     mine = [
-        (one.until, record)
-        for record, one in space.credentials.values()
-        if one.subject == me and not space.revoked(record.id)
+        (one.until, made)
+        for made, one in space.credentials.values()
+        if one.subject == me and not space.revoked(made.id)
     ]
     if mine and me not in space.terms.registrars:
-        until, record = max(mine, key=lambda pair: (pair[0], pair[1].id))
+        until, last = max(mine, key=lambda pair: (pair[0], pair[1].id))
         yield Ending(
             kind="credential",
-            id=record.id.hex(),
+            id=last.id.hex(),
             what=f"the own credential in {name}",
             until=until,
-            command=f"ask {node.world.name(record.author)}, its registrar, to issue it again",
+            command=f"ask {node.world.name(last.author)}, its registrar, to issue it again",
             lasting=True,
+            since=last.at,
         )
 
 
 def _issued(node: Node, space: Space) -> Iterator[Ending]:
     """As a registrar: the last credential of each organization that it vouches for."""
-    last: dict[bytes, tuple[int, bytes]] = {}
-    for record, one in space.credentials.values():
-        if record.author == node.keyring.did and not space.revoked(record.id):
-            known = last.get(one.subject, (0, b""))
-            last[one.subject] = max(known, (one.until, record.id))
-    for subject, (until, id_) in last.items():
+    last: dict[bytes, tuple[int, bytes, int]] = {}
+    for made, one in space.credentials.values():
+        if made.author == node.keyring.did and not space.revoked(made.id):
+            known = last.get(one.subject, (0, b"", 0))
+            last[one.subject] = max(known, (one.until, made.id, made.at))
+    for subject, (until, id_, since) in last.items():
         name = node.world.name(subject)
         yield Ending(
             kind="issued",
@@ -172,22 +180,24 @@ def _issued(node: Node, space: Space) -> Iterator[Ending]:
             what=f"the credential of {name}",
             until=until,
             command=f"village credential issue @{name} …",
+            since=since,
         )
 
 
 def _invites(node: Node, space: Space) -> Iterator[Ending]:
     """Invites that wait for their guest: the own ones, and those to this participant."""
     me, joined = node.keyring.did, {invite for _, invite in space.joins.values()}
-    for id_, (record, invite, guest) in space.invites.items():
-        if id_ in joined or me not in (record.author, guest.did):
+    for id_, (made, invite, guest) in space.invites.items():
+        if id_ in joined or me not in (made.author, guest.did):
             continue
-        mine = record.author == me
+        mine = made.author == me
         yield Ending(
             kind="invite",
             id=id_.hex(),
             what=f"the invite of {guest.name}" if mine else f"the invite to {space.charter.name}",
             until=invite.until,
             command="village invite new CARD" if mine else "village space join FILE",
+            since=made.at,
         )
 
 
@@ -209,4 +219,6 @@ def _people(node: Node, now: int) -> Iterator[Ending]:
             ),
             until=until,
             command="village enrolment new PERSON",
+            # Letters live for weeks: 30 days ahead most of them are not written yet.
+            since=until - STEPS[0] * DAY if letters else 0,
         )

@@ -23,12 +23,14 @@ from node.share_relay import ShareRelay
 from node.spread import Spread
 from node.store import StoreFull
 from node.talk import ask
-from protocol import codec, token
+from protocol import codec, record, token
 from protocol.dialogue import Done
 from protocol.errors import ProtocolError, Refused
-from protocol.kinds.agreement import Agreement, People
+from protocol.kinds.agreement import Agreement, People, models_of
 from protocol.kinds.consent import Stop
+from protocol.kinds.run import Missing
 from protocol.machines.agreement import Collaboration
+from protocol.machines.membership import proves_terms
 from protocol.machines.space import Space
 
 BOUNDS: Final = Bounds(
@@ -142,8 +144,11 @@ class Gateway:
         return room.machine if room is not None and isinstance(room.machine, Space) else None
 
     def records(self, agreement: bytes, after: int) -> pw.RecordsPage:
-        """A page of the records that people may see, by order of arrival here."""
-        self.offered(agreement)
+        """A page of the records that people may see, by order of arrival here: of an agreement, or
+        of the space of one what proves its terms. Raises Refused (topic.unknown).
+        """
+        if not self._is_space_of_people(agreement):
+            self.offered(agreement)
         page: list[bytes] = []
         size = number = 0
         for number, raw in enumerate(self._seen_by_people(agreement), 1):
@@ -161,9 +166,14 @@ class Gateway:
         known = self._shown.get(agreement)
         if known is None or known[0] != count:
             raws = self.journal.records(agreement)
-            known = count, tuple(raw for raw in raws if _kind(raw) in SEEN_BY_PEOPLE)
+            shows = _proves_terms if self._space(agreement) else _is_seen
+            known = count, tuple(raw for raw in raws if shows(raw))
             self._shown[agreement] = known
         return known[1]
+
+    def _is_space_of_people(self, topic: bytes) -> bool:
+        taking = (one.document for one in self.world.collaborations() if one.document.people)
+        return any(document.space == topic for document in taking)
 
     async def blob(self, request: pw.GetBlob) -> wire.BlobPiece:
         """A piece of a blob that the agreement names, or of a committed run's leaves."""
@@ -212,6 +222,17 @@ class Gateway:
             except TransportError as error:
                 log.info("share stream to %s: %r", peer, error)
         raise Refused("host.unreachable", "the elected host does not answer")
+
+    async def lacking(self, agreement: bytes, number: int) -> Done:
+        """A person's word that an own result never came. Whoever says so costs one computation of
+        that number in a term, and is not told whether it was true.
+        """
+        found = self.offered(agreement)
+        runs, me = found.runs, self.world.me.did
+        run = runs.releasable(number, found.id)
+        if run is not None and me in found.parties and me not in runs.lacks.get(run, ()):
+            await self.pipeline.publish(agreement, "missing", Missing(number=number, run=run))
+        return Done()
 
     async def stop(self, raw: bytes) -> pw.StopReceipts:
         """Tell all parties of a person's stop at once, this one too; collect their receipts."""
@@ -291,6 +312,8 @@ class _Visit:
                 return await self.gateway.challenge(request)
             case pw.SendStop(token=raw):
                 return await self.gateway.stop(raw)
+            case pw.Lacking(agreement=agreement, number=number):
+                return await self.gateway.lacking(agreement, number)
             case _:
                 return self._mail(request)
 
@@ -343,8 +366,16 @@ def shown_blobs(document: Agreement) -> set[bytes]:
     people: People | None = document.people
     notice = {people.notice} if people is not None else set()
     contracts = {dataset.contract for dataset in document.datasets}
-    schemas = {output.schema for output in document.outputs}
-    return notice | contracts | schemas | {document.algorithm.bundle}
+    return notice | contracts | {*models_of(document), document.algorithm.shown}
+
+
+def _proves_terms(raw: bytes) -> bool:
+    kinds = ("keys", "change", "vote")
+    return _kind(raw) in kinds and proves_terms(record.parse(raw))
+
+
+def _is_seen(raw: bytes) -> bool:
+    return _kind(raw) in SEEN_BY_PEOPLE
 
 
 def _kind(raw: bytes) -> str:

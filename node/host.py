@@ -13,7 +13,7 @@ import trio
 from node import stops, wire
 from node.door import Bounds, Door
 from node.enclave_link import EnclaveLink
-from node.leaves import keep_leaves, leaves_name
+from node.leaves import fetch_leaves, keep_leaves
 from node.net.transport import Transport, TransportError
 from node.pipeline import Pipeline
 from node.share_lane import ShareLane
@@ -27,8 +27,8 @@ from protocol import enclave_wire as enclave
 from protocol import kinds, record
 from protocol.dialogue import Done
 from protocol.errors import ProtocolError, Refused
-from protocol.events import StopHeard
-from protocol.kinds.agreement import Agreement
+from protocol.events import OrderRefused, StopHeard
+from protocol.kinds.agreement import Agreement, events_of, models_of
 from protocol.kinds.host import Candidacy
 from protocol.kinds.run import Delivery, Run, Statement
 from protocol.machines.agreement import Collaboration
@@ -62,6 +62,13 @@ PEER_FAULTS = (TransportError, Refused, trio.TooSlowError)
 STOPS_TIME = 5.0
 """Seconds that a party may take to show the stops that its statement names."""
 
+REFUSED_ORDERS = frozenset({"run.order", "run.trigger", "run.expired"})
+"""What an enclave says to an order that it will not run, so that the next one is not kept waiting.
+"""
+
+LATER = 60
+"""Seconds until an order that the enclave refused is offered to it again."""
+
 log = logging.getLogger("village.host")
 
 
@@ -90,6 +97,7 @@ class Host:
         self.operator = operator
         self.region = region
         self._joined: set[tuple[bytes, bytes]] = set()
+        self._unfit: set[tuple[bytes, bytes]] = set()
         self._introduced: dict[tuple[bytes, bytes], frozenset[bytes]] = {}
         self._caught_up: set[tuple[bytes, bytes]] = set()
         self._nursery: trio.Nursery | None = None
@@ -122,7 +130,12 @@ class Host:
                 nursery.start_soon(self._offer_to, room, hello)
 
     async def _offer_to(self, room: Room, hello: enclave.HelloAnswer) -> None:
-        """Offer the enclave to one agreement; what fails here holds up no other."""
+        """Offer the enclave to one agreement; what fails here holds up no other. One whose runs may
+        use more than this host allows is refused once, for the operator to see.
+        """
+        place = (room.topic, hello.keys.signing)
+        if place in self._unfit:
+            return
         try:
             await self._join(room, hello)
             await self._introduce(room, hello)
@@ -131,6 +144,9 @@ class Host:
         except StoreFault:
             raise
         except ProtocolError as error:
+            if isinstance(error, Refused) and error.code == "host.limits":
+                self._unfit.add(place)
+                self.pipeline.refuse(error, room.topic, self.world.me.did, room.topic)
             log.warning("not offered to %s: %s", room.topic.hex()[:16], error)
 
     def _is_candidate(self, room: Room) -> bool:
@@ -190,9 +206,29 @@ class Host:
             seq = room.feeds.place(hello.keys.signing).seq
             question = enclave.Feed(agreement=room.topic, seq=seq)
             answer = await self.link.ask(question, enclave.Records)
+            for raw in answer.records:
+                await self._keep_again(room, raw)
             taken = await self.pipeline.relay(answer.records)
             more = taken.new > 0
         self._caught_up.add(place)
+
+    async def _keep_again(self, room: Room, raw: bytes) -> None:
+        """A run record that this node did not publish before it died: what goes with it is kept
+        here and with the standbys first, as ever.
+        """
+        made = record.parse(raw)
+        if made.kind != "run":
+            return
+        number = kinds.read(Run, made).number
+        try:
+            again = enclave.Conclude(agreement=room.topic, number=number)
+            concluded = await self.link.ask(again, enclave.Concluded)
+        except Refused as error:
+            log.info("run %s is of a term that is over: %s", number, error)
+            return
+        if concluded.run == raw:
+            await self._keep_blobs(concluded)
+            await self._tell_standbys(room, made)
 
     async def _challenge(self, request: object, peer: str) -> wire.Evidence:
         """Relay a verifier's challenge; anyone who knows the agreement's id may ask, in its own
@@ -270,17 +306,27 @@ class Host:
         """Have the enclave call for statements, and spread its summons."""
         order = collaboration(room).runs.orders[effect.order][0]
         question = enclave.Summon(agreement=room.topic, number=effect.number, order=order.raw)
-        answer = await self.link.ask(question, enclave.Records)
+        try:
+            answer = await self.link.ask(question, enclave.Records)
+        except Refused as error:
+            await self._set_aside(room, effect.order, error)
+            raise
         await self.pipeline.relay(answer.records)
 
     async def execute(self, room: Room, effect: e.Execute) -> None:
         """Bring the enclave statements, earlier runs and stored shares; publish its run record."""
         await self._show_shares(room)
         await self._show_stops(room, effect.statements)
-        question = self._prepare(room, effect)
-        prepared = await self.link.ask(question, enclave.Prepared, seconds=RUN_TIME)
-        await self.pipeline.relay([prepared.started])
-        self._note(room, "algorithm started", record.parse(prepared.started).id, effect.number)
+        question = await self._prepare(room, effect)
+        try:
+            prepared = await self.link.ask(question, enclave.Prepared, seconds=RUN_TIME)
+        except Refused as error:
+            summons = collaboration(room).runs.summons[effect.number, effect.term][1]
+            await self._set_aside(room, summons.order, error)
+            raise
+        if prepared.started:  # none where nothing runs: the attempts are used up
+            await self.pipeline.relay([prepared.started])
+            self._note(room, "algorithm started", record.parse(prepared.started).id, effect.number)
         for share in prepared.shares:
             await self._load(room.topic, effect.number, share)
         conclude = enclave.Conclude(agreement=room.topic, number=effect.number)
@@ -298,10 +344,18 @@ class Host:
                 nursery.start_soon(self._deliver, room.topic, delivery)
         self._note(room, "released", b"", effect.number)
 
+    async def _set_aside(self, room: Room, order: bytes, error: Refused) -> None:
+        if error.code in REFUSED_ORDERS:
+            until = int(time.time()) + LATER
+            await self.pipeline.tell(room.topic, OrderRefused(order, until))
+
     async def _show_shares(self, room: Room) -> None:
         """Name every stored share to the enclave; after a fail-over they are new to it."""
         machine = collaboration(room)
         for stored in self.lane.stored(room.topic):
+            if stored.code:
+                await self._show_code(room, stored.share)
+                continue
             rewraps = [r.raw for r in machine.rewrap_records(stored.share)]
             question = enclave.ShareBegin(
                 agreement=room.topic,
@@ -314,6 +368,12 @@ class Host:
                 await self.link.ask(question, enclave.ShareReady)
             except Refused as error:
                 self.pipeline.refuse(error, stored.share, None, room.topic)
+
+    async def _show_code(self, room: Room, share: bytes) -> None:
+        try:
+            await self.lane.show_code(share)
+        except Refused as error:
+            self.pipeline.refuse(error, share, None, room.topic)
 
     async def _show_stops(self, room: Room, statements: tuple[bytes, ...]) -> None:
         """Give the enclave every stop that a statement names; ask its author for what is not here.
@@ -355,20 +415,30 @@ class Host:
             else:
                 return
 
-    def _prepare(self, room: Room, effect: e.Execute) -> enclave.Prepare:
+    async def _prepare(self, room: Room, effect: e.Execute) -> enclave.Prepare:
+        """All that the enclave must see of earlier numbers, and of earlier terms."""
         machine = collaboration(room)
-        committed = machine.runs.committed()
-        lineages = [run.lineage for _, run in committed.values() if run.lineage is not None]
-        certificates = [machine.runs.certificate(number) for number in sorted(committed)]
+        runs = machine.runs.committed()
+        before = [number for number in runs if number < effect.number]
+        lineages = [run.lineage for n in before if (run := runs[n][1]).lineage is not None]
+        certificates = [machine.runs.certificate(number) for number in before]
         return enclave.Prepare(
             agreement=room.topic,
             number=effect.number,
             statements=effect.statements,
-            lineage=self.blobs.get(lineages[-1]) if lineages else None,
+            lineage=await self._lineage(room, lineages[-1]) if lineages else None,
             runs=tuple(c for c in certificates if c is not None),
             terms=tuple(self._predecessors(machine, effect)),
-            leaves=self._earlier_leaves(effect.statements),
+            leaves=await self._earlier_leaves(room, effect.statements),
         )
+
+    async def _lineage(self, room: Room, digest: bytes) -> bytes | None:
+        """A sealed lineage, from here or from who hosted before."""
+        try:
+            return await self.spread.fetch_blob(digest, self.spread.audience_peers(room))
+        except Refused as error:
+            log.info("lineage %s: %s", digest.hex()[:16], error)
+            return None
 
     def _predecessors(
         self, machine: Collaboration, effect: e.Execute
@@ -380,14 +450,17 @@ class Host:
                 host = machine.election.candidacies[elected.appointment.candidacy][0].raw
                 yield enclave.Predecessor(certificate=certificate, host=host)
 
-    def _earlier_leaves(self, statements: tuple[bytes, ...]) -> bytes | None:
+    async def _earlier_leaves(self, room: Room, statements: tuple[bytes, ...]) -> bytes | None:
+        """The leaves of the newest record that the statements show, from here or from a peer."""
         shown = sorted(shown_records(statements), key=lambda run: run.term)
-        return self.leaves(shown[-1]) if shown else None
-
-    def leaves(self, run: Run) -> bytes | None:
-        """The stored leaves of a run record, if they are here."""
-        digest = self.pipeline.journal.state(leaves_name(run.leaves))
-        return self.blobs.get(digest) if digest is not None else None
+        if not shown:
+            return None
+        root, peers = shown[-1].leaves, self.spread.audience_peers(room)
+        try:
+            return await fetch_leaves(self.pipeline.journal, self.spread, root, peers)
+        except Refused as error:
+            log.info("leaves of run %s: %s", shown[-1].number, error)
+            return None
 
     async def _load(self, agreement: bytes, number: int, share: bytes) -> None:
         """Replay the stored ciphertext of one share; each frame is verified again."""
@@ -454,10 +527,12 @@ def collaboration(room: Room) -> Collaboration:
 
 
 def needed_blobs(document: Agreement) -> list[bytes]:
-    """Digests of all blobs that an enclave needs: bundle, contracts, output schemas."""
+    """Digests of all blobs that an enclave needs: bundle, contracts, output schemas. Confidential
+    code is no blob here: its provider sends it as a share.
+    """
     contracts = [dataset.contract for dataset in document.datasets]
-    schemas = [output.schema for output in document.outputs]
-    return [document.algorithm.bundle, *contracts, *schemas]
+    code = [document.algorithm.bundle] if document.algorithm.sealed is None else []
+    return [*code, *contracts, *models_of(document), *events_of(document)]
 
 
 def shown_records(statements: tuple[bytes, ...]) -> list[Run]:

@@ -4,7 +4,7 @@ Nothing here reads a file or a clock: `node/cli/key.py` does it on the machine t
 """
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,7 @@ from node.keyring import YEAR
 from protocol import keys, limits, record, token
 from protocol.errors import Refused
 from protocol.identity import Participant, identity_topic
-from protocol.kinds.identity import Guardians, Identity, KeyRequest, Pin, RecordKey, RetiredKey
+from protocol.kinds.identity import Guardians, Identity, KeyRequest, RecordKey, RetiredKey
 from protocol.record import Place
 
 Reason = Literal["rotated", "lost", "stolen"]
@@ -103,6 +103,18 @@ def replaced(last: Participant, asked: KeyRequest, reason: Reason, *, pinned: bo
     )
 
 
+def check_left(pinned: int, left: Sequence[str]) -> None:
+    """Refuse (identity.keys) to take a key back that wrote in more topics than find a pin."""
+    if left:
+        raise Refused(
+            "identity.keys",
+            f"one identity pins {limits.PINS} topics: {pinned} are pinned, and without a pin all "
+            f"that the key signed is void in {len(left)} more ({', '.join(left[:8])}"
+            f"{', …' if len(left) > 8 else ''}). Say --leave-out to let them go; or rotate the "
+            "key, if nobody else ever had it: then all that it signed stands.",
+        )
+
+
 def _retired(asked: KeyRequest, reason: Reason, *, pinned: bool) -> RetiredKey:
     return RetiredKey(key=asked.old or b"", reason=reason, pins=asked.pins if pinned else None)
 
@@ -118,9 +130,3 @@ def added(last: Participant, asked: KeyRequest) -> Plan:
         guardians=plan.guardians,
         retired=plan.retired,
     )
-
-
-def fit(pins: Iterable[tuple[int, Pin]]) -> tuple[Pin, ...]:
-    """As many pins as one identity may have, of (date of the record, pin): the newest."""
-    newest = sorted(pins, key=lambda pair: -pair[0])[: limits.PINS]
-    return tuple(sorted((pin for _, pin in newest), key=lambda pin: pin.topic))

@@ -5,27 +5,29 @@ import secrets
 import time
 from collections.abc import Iterable
 
+from node import sql_faults
 from node.documents import contract_file
 from node.node import Node
 from node.release import software
-from protocol import policy
+from protocol import model_faults, policy
 from protocol.consistency import manifest_faults
 from protocol.effects import Effect, Publish
 from protocol.errors import Refused
 from protocol.identity import Participant
-from protocol.kinds.agreement import Agreement
+from protocol.kinds.agreement import Agreement, events_of, models_of, recipients_of
 from protocol.kinds.algorithm import unpack
 from protocol.machines.negotiation import Negotiation, Version
 from protocol.machines.space import Space
 from protocol.policy import Facts, Policy, Verdict
+from protocol.sealing import code
 
 
 def blobs_of(document: Agreement) -> list[bytes]:
     """Digests of everything that a document names and that its readers must have."""
     people = [document.people.notice] if document.people is not None else []
     contracts = [dataset.contract for dataset in document.datasets]
-    schemas = [output.schema for output in document.outputs]
-    return [document.algorithm.bundle, *contracts, *schemas, *people]
+    models = [*models_of(document), *events_of(document)]
+    return [document.algorithm.shown, *contracts, *models, *people]
 
 
 async def fetch(node: Node, negotiation: Negotiation, document: Agreement) -> None:
@@ -38,8 +40,24 @@ async def fetch(node: Node, negotiation: Negotiation, document: Agreement) -> No
 async def judge(node: Node, rules: Policy, negotiation: Negotiation, version: Version) -> Verdict:
     """The policy's verdict. Raises Refused (topic.unknown) until the version's blobs are here."""
     await fetch(node, negotiation, version.document)
-    facts = _facts(node, negotiation, version.document)
+    faults = await _code_faults(node, version.document)
+    facts = _facts(node, negotiation, version.document, faults)
     return policy.judge(rules, version.document, facts, secrets.token_bytes(32))
+
+
+async def check_code(node: Node, document: Agreement) -> None:
+    """Refuse (algorithm.sql) to sign for queries that do more than read their inputs."""
+    if document.algorithm.sealed is None:
+        await sql_faults.check(unpack(node.blobs.get(document.algorithm.bundle)))
+
+
+def check_models(node: Node, document: Agreement) -> None:
+    """Refuse (agreement.document) to sign for models that let out more than noise allows, or for
+    contexts that do not say what a result means.
+    """
+    found = _model_faults(node, document)
+    if found:
+        raise Refused("agreement.document", "; ".join(found))
 
 
 def check_reviews(node: Node, document: Agreement) -> None:
@@ -67,13 +85,15 @@ def check_credentials(node: Node, document: Agreement) -> None:
 async def sign(node: Node, negotiation: Negotiation, digest: bytes) -> bool:
     """Sign the newest version; False if it is signed already.
 
-    Raises Refused (agreement.*, algorithm.review, space.credential, topic.unknown).
+    Raises Refused (agreement.*, algorithm.*, space.credential, topic.unknown).
     """
     effects = negotiation.accept(digest)
     version = negotiation.newest
     if not effects or version is None:
         return False
     await fetch(node, negotiation, version.document)
+    await check_code(node, version.document)
+    check_models(node, version.document)
     check_reviews(node, version.document)
     check_credentials(node, version.document)
     await publish(node, negotiation.id, effects)
@@ -87,9 +107,25 @@ async def publish(node: Node, topic: bytes, effects: Iterable[Effect]) -> None:
             await node.pipeline.publish(topic, effect.kind, effect.body)
 
 
-def _facts(node: Node, negotiation: Negotiation, document: Agreement) -> Facts:
+async def _code_faults(node: Node, document: Agreement) -> tuple[str, ...]:
+    """What is wrong with the code for this document; of confidential code the manifest is known."""
+    raw = node.blobs.get(document.algorithm.shown)
+    faults = manifest_faults(document, code.interface(raw, document.algorithm))
+    faults += _model_faults(node, document)
+    if document.algorithm.sealed is not None:
+        return faults
+    return faults + tuple(one.words for one in await sql_faults.find(unpack(raw)))
+
+
+def _model_faults(node: Node, document: Agreement) -> tuple[str, ...]:
+    blobs = {digest: node.blobs.get(digest) for digest in models_of(document)}
+    return model_faults.faults(document, blobs)
+
+
+def _facts(
+    node: Node, negotiation: Negotiation, document: Agreement, faults: tuple[str, ...]
+) -> Facts:
     space = node.world.space(negotiation.document.space)
-    manifest = unpack(node.blobs.get(document.algorithm.bundle)).manifest
     signed = [one.document for one in node.world.collaborations()]
     known = node.world.participants()
     return Facts(
@@ -102,8 +138,8 @@ def _facts(node: Node, negotiation: Negotiation, document: Agreement) -> Facts:
         vouched=_vouched(space),
         reviews={document.algorithm.bundle: frozenset(space.approvals(document.algorithm.bundle))},
         used_code=frozenset(one.algorithm.bundle for one in signed),
-        used_recipients=frozenset(did for one in signed for out in one.outputs for did in out.to),
-        faults=manifest_faults(document, manifest),
+        used_recipients=frozenset(did for one in signed for did in recipients_of(one)),
+        faults=faults,
         countered=sum(
             version.author == node.keyring.did and version.depth > 0
             for version in negotiation.versions.values()

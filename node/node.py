@@ -10,9 +10,11 @@ import trio
 from node import restored
 from node.appraisal import Appraiser
 from node.bulk_lane import Lanes
+from node.confidential import CodeSender
 from node.config import Config
 from node.effects import Effects
 from node.enclave_link import EnclaveLink
+from node.erasing import Erasing
 from node.gateway import Gateway
 from node.happenings import Happenings
 from node.host import Host
@@ -52,6 +54,7 @@ class Node:
     session: Session
     effects: Effects
     owner: Owner
+    erasing: Erasing
     gateway: Gateway
     host: Host | None
     registrar: Registrar | None
@@ -76,6 +79,7 @@ def build(config: Config, keyring: Keyring, journal: Journal, transport: Transpo
     registrar = Registrar(pipeline, transport) if config.registrar.enabled else None
     host = _host(config, pipeline, spread, blobs, transport)
     effects.owner, effects.host = owner, host
+    erasing = Erasing(pipeline, host.lane if host is not None else None)
     pipeline.connect(spread.send, effects.perform, spread.warn)
     for room in world.rooms.values():
         spread.listen(room)
@@ -93,6 +97,7 @@ def build(config: Config, keyring: Keyring, journal: Journal, transport: Transpo
         session=session,
         effects=effects,
         owner=owner,
+        erasing=erasing,
         gateway=gateway,
         host=host,
         registrar=registrar,
@@ -121,6 +126,8 @@ async def running(node: Node) -> AsyncIterator[Node]:
         nursery.start_soon(node.spread.run)
         nursery.start_soon(node.effects.run)
         nursery.start_soon(node.owner.run)
+        nursery.start_soon(node.erasing.run)
+        nursery.start_soon(CodeSender(node.owner, node.spread, node.keyring).run)
         nursery.start_soon(restored.Restored(node.pipeline, node.spread).run)
         if node.host is not None:
             nursery.start_soon(node.host.run)

@@ -143,7 +143,9 @@ class Dossier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetRecords:
-    """The agreement's records that people may see, from number `after` on -> RecordsPage."""
+    """The agreement's records that people may see, from number `after` on -> RecordsPage. Of its
+    space, in place of the agreement: those that prove which terms are in force.
+    """
 
     agreement: Hash
     after: Count
@@ -265,6 +267,16 @@ class AckMail:
     upto: Count
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lacking:
+    """An own result of a run never came, and its enclave is gone: a gateway that is a party says so
+    to all, once -> Done.
+    """
+
+    agreement: Hash
+    number: Count
+
+
 GATEWAY_WIRE: Final = Dialogue(
     {
         "list": ListOffers,
@@ -278,6 +290,7 @@ GATEWAY_WIRE: Final = Dialogue(
         "list-mail": ListMail,
         "read-mail": ReadMail,
         "ack-mail": AckMail,
+        "lacking": Lacking,
     },
     limits.FRAME,
     "session.request",

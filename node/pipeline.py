@@ -47,7 +47,6 @@ NOT_YET = frozenset(
         "record.clock",
         "election.certificate",
         "space.invite",
-        "space.member",
         "space.epoch",
         "space.recovery",
         "credential.issuer",
@@ -103,6 +102,8 @@ class Pipeline:
     def restore(self) -> None:
         """Rebuild every room from the journal, at start; nothing is sent or performed."""
         restoring.restore(self.journal, self.world, self.now())
+        for topic_id, error in self.world.fallen.items():
+            self.refuse(error, topic_id, None, topic_id)
 
     async def rebuild(self, room: Room) -> None:
         """Build a room anew: records that it took turned out to be void, and what rested on them
@@ -131,6 +132,8 @@ class Pipeline:
             known = self.world.rooms.get(opening.topic)
             if known is not None:
                 return known
+            if opening.topic in self.world.fallen:
+                raise self.world.fallen[opening.topic]
             topic.read_opening(raw, self.world.histories())
             room = self.world.add(opening, invited=invited)
             with trio.CancelScope(shield=True):
@@ -383,6 +386,8 @@ class Pipeline:
             salt=secrets.token_bytes(16),
         )
         room.feeds.check(made, room.machine, made.at)
+        if isinstance(room.machine, Space):
+            room.machine.check_counts(made)
         self._keep(room, made)
         self._batch.own.append((room, made))
         return made
@@ -465,7 +470,11 @@ class Pipeline:
         now, wall = self.now(), int(time.time())
         match room.machine:
             case Collaboration() as collaboration:
-                collaboration.election.heed(self.world.ground(collaboration.document.space))
+                space = collaboration.document.space
+                if space in self.world.rooms:
+                    collaboration.election.heed(self.world.ground(space))
+                elif self.world.me.did in collaboration.parties:
+                    return []  # it cannot say what the space's floors and advisories would refuse
                 return collaboration.duties(now, wall)
             case Negotiation() as negotiation:
                 return negotiation.handle(Ticked(), wall)

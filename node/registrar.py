@@ -140,7 +140,7 @@ class Registrar:
 
     def _admit(self, request: pw.Admit) -> pw.Admitted:
         credential = token.open_(request.credential, "person", PersonCredential)
-        if credential.key != keys.public(self.keyring.record):
+        if credential.key not in self._own_keys():
             raise Refused("credential.issuer")
         asked = token.open_(request.request, "admission-request", pw.AdmissionRequest)
         if asked.key != credential.body.key or asked.body.registrar != self.keyring.did:
@@ -152,6 +152,13 @@ class Registrar:
         # Noted before it is signed: whatever happens now, no other key of this person is admitted.
         self.enrolments.admit(enrolled.person, asked.body.agreement, asked.body.key)
         return self._admission(enrolled, asked.body.agreement, asked.body.key)
+
+    def _own_keys(self) -> frozenset[bytes]:
+        """The keys by which this registrar speaks, or spoke before it rotated them: whoever has a
+        letter from then needs no other. What was taken back with pins counts no more.
+        """
+        known = self.pipeline.world.histories()[self.keyring.did]
+        return known.live_keys | {keys.public(self.keyring.record)}
 
     def _admission(self, enrolled: Enrolled, agreement: bytes, key: bytes) -> pw.Admitted:
         admission = Admission(

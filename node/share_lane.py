@@ -29,6 +29,7 @@ from node.store.blobs import SealedShares
 from protocol import enclave_wire as enclave
 from protocol import kinds, record
 from protocol.errors import ProtocolError, Refused
+from protocol.kinds.algorithm import CODE
 from protocol.kinds.share import Receipt
 from protocol.machines.agreement import Collaboration
 from protocol.machines.election import Elected
@@ -54,6 +55,10 @@ LATER: Final = 10.0
 LINGER: Final = 3.0
 """Seconds in which a refused sender can hear why."""
 
+NEVER_AGAIN: Final = frozenset({"consent.withdrawn", "consent.scope", "share.binding"})
+"""How an enclave refuses a share that it took before: its consent ended, or another took its place.
+"""
+
 KEPT: Final = "kept"
 """The verdict of a receipt for a share that keeps its contract."""
 
@@ -71,6 +76,7 @@ class StoredShare:
     share: bytes
     person: bool
     opening: bytes
+    code: bool = False
 
 
 @dataclass(slots=True)
@@ -119,7 +125,7 @@ class ShareLane:
     def stored(self, agreement: bytes) -> list[StoredShare]:
         """The complete shares with a good receipt that the elected enclave can open, oldest first.
 
-        A share that another replaces stays in the list until `forget`.
+        A share that another replaces stays in the list until node/erasing.py erases it.
         """
         collaboration = self.world.collaboration(agreement)
         elected = collaboration.election.elected()
@@ -130,18 +136,50 @@ class ShareLane:
             opening = kept.opening(elected.appointment.enclave)
             if opening is not None and self._counts(collaboration, kept):
                 person = kept.person is not None
-                found.append(StoredShare(share=kept.share, person=person, opening=opening))
+                shared = collaboration.shares.get(kept.share)
+                code = shared is not None and shared[2].dataset == CODE
+                stored = StoredShare(share=kept.share, person=person, opening=opening, code=code)
+                found.append(stored)
         return found
+
+    def in_office(self, collaboration: Collaboration) -> bool:
+        """Whether this host holds the newest term."""
+        elected = collaboration.election.elected()
+        return elected is not None and elected.appointment.host == self.world.me.did
+
+    async def is_withdrawn(self, kept: Kept) -> bool:
+        """Whether the enclave will never use a share of a person who withdrew some consent: the one
+        of this share, or it has a newer share under a newer one.
+
+        Raises EnclaveUnreachable, Refused (election.certificate).
+        """
+        office = self._office(self.world.collaboration(kept.agreement))
+        opening = kept.opening(office.appointment.enclave)
+        if opening is None:
+            return False  # not sealed to this enclave: nobody here can tell
+        question = enclave.ShareBegin(
+            agreement=kept.agreement, share=opening, person=True, stored=True
+        )
+        try:
+            await self.link.ask(question, enclave.ShareReady)
+        except Refused as error:
+            return error.code in NEVER_AGAIN
+        return False
 
     def frames(self, share: bytes) -> Iterator[bytes]:
         """The ciphertext frames of a stored share, one at a time. Raises StoreMissing."""
         return self.index.frames(share)
 
-    def forget(self, share: bytes) -> None:
-        """Erase a share: replaced, withdrawn, or its agreement is over."""
+    async def show_code(self, share: bytes) -> None:
+        """Show the enclave all of its confidential code, unless it has it: a new one holds none.
+
+        Raises Refused (share.*, run.code), EnclaveUnreachable.
+        """
         kept = self.index.get(share)
         if kept is not None:
-            self.index.erase(kept)
+            async with self._turn(share):
+                await self.intake.show_again(kept, await self._begin(kept))
+                await self._receipt(kept)
 
     def _counts(self, collaboration: Collaboration, kept: Kept) -> bool:
         receipt = collaboration.receipts.get(kept.share)
@@ -300,8 +338,7 @@ class ShareLane:
         machine = room.machine if room is not None else None
         if not isinstance(machine, Collaboration) or machine.ended(int(time.time())):
             return False
-        elected = machine.election.elected()
-        if elected is None or elected.appointment.host != self.world.me.did:
+        if not self.in_office(machine):
             return False
         if trio.current_time() < self._later.get(kept.share, 0) or kept.share in self._turns:
             return False

@@ -56,6 +56,11 @@ class Replicas:
         """The standbys of the current term that have not confirmed their copy: dids."""
         return [d for d in self._standbys(kept) if not self.pipeline.journal.state(_place(kept, d))]
 
+    def forget(self, kept: Kept) -> None:
+        """The share is erased here: what the standbys have of it is no debt of ours."""
+        for name in self.pipeline.journal.states(f"host-replica/{kept.share.hex()}/"):
+            self.pipeline.journal.delete_state(name)
+
     async def bring(self, kept: Kept) -> int:
         """Bring a complete share to every standby; return how many have it. Who is away is left
         for later.

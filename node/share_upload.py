@@ -13,7 +13,7 @@ import secrets
 import select
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -21,6 +21,7 @@ from typing import Final, Protocol
 import trio
 
 from node import bulk_lane, wire
+from node.bulk_lane import NOWHERE, Reach
 from node.connectors.process import Reading, Source, reading
 from node.net.transport import Stream
 from node.share_frames import end_frame
@@ -158,10 +159,10 @@ def plain_bytes(data: bytes) -> OpenPlain:
 
 
 async def upload(
-    stream: Stream, parcel: Parcel, report: Report, hosts: Sequence[str] = ()
+    stream: Stream, parcel: Parcel, report: Report, reach: Reach = NOWHERE
 ) -> wire.ShareTaken:
     """Offer a share on an open stream, send what the host lacks, wait for its word. The frames go
-    by the bulk lane if the receiver offers one that answers at one of `hosts`.
+    by the bulk lane if the receiver offers one that answers within `reach`.
 
     Raises Refused (the host's, or share.changed), TransportError, trio.TooSlowError, SourceError.
     The stream is closed at the end; after any error the same call on a new stream goes on.
@@ -170,7 +171,7 @@ async def upload(
         await stream.send(wire.SHARE_WIRE.pack_request(parcel.offer))
         with trio.fail_after(READY_TIME):
             resume = wire.SHARE_WIRE.read_answer(await stream.receive(), wire.Resume)
-        async with _way(stream, parcel, resume, hosts) as way:
+        async with _way(stream, parcel, resume, reach) as way:
             return await _send_and_hear(stream, parcel, resume, report, way)
     finally:
         with trio.move_on_after(1) as scope:
@@ -235,7 +236,7 @@ class _Beside:
 
 @asynccontextmanager
 async def _way(
-    stream: Stream, parcel: Parcel, resume: wire.Resume, hosts: Sequence[str]
+    stream: Stream, parcel: Parcel, resume: wire.Resume, reach: Reach
 ) -> AsyncIterator[Way]:
     """How frames go: by the lane, or inside the stream."""
     if resume.lane is None or resume.finished:
@@ -247,10 +248,11 @@ async def _way(
         share=parcel.share,
         chunks=resume.chunks,
     )
-    lane = await bulk_lane.dial(hosts, resume.lane.port, terms)
+    lane = await bulk_lane.dial(reach, resume.lane.port, terms)
     await stream.send(wire.SHARE_WIRE.pack_request(wire.ChooseWay(lane=lane is not None)))
     if lane is None:
-        log.info("no bulk lane to %s port %s: frames go inside the stream", hosts, resume.lane.port)
+        port = resume.lane.port
+        log.info("no bulk lane to %s port %s: frames go inside the stream", reach.hosts, port)
         yield _Inside(stream)
         return
     try:

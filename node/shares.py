@@ -9,7 +9,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,18 +19,30 @@ from typing import Annotated, Final, TypeVar
 import trio
 
 from node import config, wire
+from node.bulk_lane import Reach
 from node.connectors import CONTRACT_BYTES, SourceError
 from node.connectors.process import Source
 from node.net.address import parse
 from node.net.transport import Transport, TransportError
 from node.pipeline import Pipeline
 from node.share_keys import ShareKeys
-from node.share_upload import Parcel, Plain, Progress, measure, plain_of, upload
+from node.share_upload import (
+    OpenPlain,
+    Parcel,
+    Plain,
+    Progress,
+    measure,
+    plain_bytes,
+    plain_of,
+    upload,
+)
 from protocol import kinds, record, shape
 from protocol.attestation.evidence import enclave_id
 from protocol.errors import RULES, Refused
 from protocol.events import Appraised
-from protocol.kinds.agreement import Dataset
+from protocol.kinds import agreement as k
+from protocol.kinds.agreement import Agreement, Dataset, provision
+from protocol.kinds.algorithm import CODE
 from protocol.kinds.host import Verdict
 from protocol.kinds.share import Receipt, Rewrap, Share, ShareHeader, Wrap
 from protocol.machines.agreement import Collaboration
@@ -59,6 +71,9 @@ PASSING: Final = frozenset(
     }
 )  # fmt: skip
 """Refusals of a host that time mends: it restarts, syncs, or learns of its election."""
+
+NO_SOURCE: Final = config.Source(file=Path(), contract=Path(), query=None, exclude=None)
+"""Where confidential code is read from: no file of this node holds it."""
 
 KEPT: Final = "kept"
 """The verdict of a receipt for a share that keeps its contract."""
@@ -134,7 +149,7 @@ class Owner:
         async with trio.open_nursery() as nursery:
             while True:
                 for place, push in self.unfinished().items():
-                    if place not in self._busy | self._given_up:
+                    if place not in self._busy | self._given_up and push.dataset != CODE:
                         nursery.start_soon(self._go_on, place, push)
                 await trio.sleep(LOOK_EVERY)
 
@@ -159,14 +174,26 @@ class Owner:
             self._given_up.discard(place)
             found = await _open_source(source, agreed)
             plain = await measure(found)
-            known = self._already(collaboration, dataset, plain)
-            if known is not None:
-                return known
-            push = self._unfinished(place, plain, anew=anew)
-            if push is None:
-                push = self._prepare(collaboration, agreed, source, plain)
-                self.journal.put_state(place, shape.encode(push))
-            return await self._finish(place, push, found)
+            push = self._begin(collaboration, agreed, source, plain, anew=anew)
+            if isinstance(push, Outcome):
+                return push
+            return await self._finish(place, push, plain_of(found, plain.digest))
+
+    async def send_code(self, agreement: bytes, raw: bytes) -> Outcome:
+        """Bring own confidential code to the elected enclave and its standbys, as a share.
+
+        Raises Refused (share.*, evidence.*, election.certificate).
+        """
+        collaboration = self.world.collaboration(agreement)
+        agreed = self._dataset(collaboration, CODE)
+        self._trusted(collaboration)
+        place, digest = _place("push", agreement, CODE), hashlib.sha256(raw).digest()
+        plain = Plain(digest=digest, size=len(raw), rows=0, excluded=0)
+        with self._alone(place):
+            push = self._begin(collaboration, agreed, NO_SOURCE, plain, anew=True)
+            if isinstance(push, Outcome):
+                return push
+            return await self._finish(place, push, plain_bytes(raw))
 
     async def rewrap(self, share: bytes, candidacy: bytes) -> None:
         """Wrap the key of an own share to the enclave of `candidacy`, and to trusted standbys.
@@ -187,7 +214,7 @@ class Owner:
     def _dataset(self, collaboration: Collaboration, name: str) -> Dataset:
         if collaboration.ended(int(time.time())):
             raise Refused("agreement.ended")
-        found = next((d for d in collaboration.document.datasets if d.id == name), None)
+        found = next((d for d in _datasets(collaboration.document) if d.id == name), None)
         if found is None or self.world.me.did not in {source.did for source in found.sources}:
             raise Refused("share.provider", name)
         return found
@@ -270,6 +297,28 @@ class Owner:
 
     # --- the steps of a push --------------------------------------------------------------------
 
+    def _begin(
+        self,
+        collaboration: Collaboration,
+        agreed: Dataset,
+        source: config.Source,
+        plain: Plain,
+        *,
+        anew: bool,
+    ) -> Push | Outcome:
+        """The push of these data: begun now or before, or what became of it. Raises Refused
+        (share.changed).
+        """
+        known = self._already(collaboration, agreed.id, plain)
+        if known is not None:
+            return known
+        place = _place("push", collaboration.id, agreed.id)
+        push = self._unfinished(place, plain, anew=anew)
+        if push is None:
+            push = self._prepare(collaboration, agreed, source, plain)
+            self.journal.put_state(place, shape.encode(push))
+        return push
+
     @contextmanager
     def _alone(self, place: str) -> Iterator[None]:
         if place in self._busy:
@@ -342,7 +391,7 @@ class Owner:
                 )
                 if (await measure(source)).digest != push.digest:
                     raise Refused("share.changed")
-                await self._finish(place, push, source)
+                await self._finish(place, push, plain_of(source, push.digest))
         except Refused as error:
             self._given_up.add(place)
             self.pipeline.refuse(error, push.share or push.agreement, None, push.agreement)
@@ -350,9 +399,9 @@ class Owner:
             self._given_up.add(place)
             log.warning("push of %s: %s", push.dataset, error)
 
-    async def _finish(self, place: str, push: Push, source: Source) -> Outcome:
+    async def _finish(self, place: str, push: Push, open_plain: OpenPlain) -> Outcome:
         push = await self._patiently(push, partial(self._publish, place, push))
-        taken = await self._patiently(push, partial(self._attempt, push, source))
+        taken = await self._patiently(push, partial(self._attempt, push, open_plain))
         receipt = await self._read_receipt(push, taken)
         share = push.share or b""
         if receipt.verdict == KEPT:
@@ -410,7 +459,7 @@ class Owner:
             await trio.sleep(pause * (0.75 + secrets.randbelow(50) / 100))
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _attempt(self, push: Push, source: Source) -> wire.ShareTaken:
+    async def _attempt(self, push: Push, open_plain: OpenPlain) -> wire.ShareTaken:
         collaboration = self.world.collaboration(push.agreement)
         self._dataset(collaboration, push.dataset)
         elected = self._trusted(collaboration)
@@ -423,20 +472,18 @@ class Owner:
             header=push.header,
             offer=wire.OfferShare(agreement=push.agreement, share=signed.raw),
             size=push.size,
-            open_plain=plain_of(source, push.digest),
+            open_plain=open_plain,
         )
         peers = self.world.peers_of(elected.appointment.host)
-        hosts = _hosts(elected)
+        reach = Reach(_hosts(elected), self.transport.connect)
         for peer in peers[:-1]:
             try:
-                return await self._send(peer, hosts, parcel, push)
+                return await self._send(peer, reach, parcel, push)
             except TransportError as error:
                 log.info("push of %s to %s: %s", push.dataset, peer, error)
-        return await self._send(peers[-1], hosts, parcel, push)
+        return await self._send(peers[-1], reach, parcel, push)
 
-    async def _send(
-        self, peer: str, hosts: Sequence[str], parcel: Parcel, push: Push
-    ) -> wire.ShareTaken:
+    async def _send(self, peer: str, reach: Reach, parcel: Parcel, push: Push) -> wire.ShareTaken:
         def report(progress: Progress) -> None:
             self._note(
                 "share progress",
@@ -449,7 +496,7 @@ class Owner:
             )
 
         stream = await self.transport.open(peer, wire.SHARE)
-        return await upload(stream, parcel, report, hosts)
+        return await upload(stream, parcel, report, reach)
 
     async def _read_receipt(self, push: Push, taken: wire.ShareTaken) -> Receipt:
         """The enclave's receipt, as the host handed it over, held against the topic's gate."""
@@ -470,6 +517,15 @@ class Owner:
 
 def _place(what: str, agreement: bytes, dataset: str) -> str:
     return f"{what}/{agreement.hex()}/{dataset}"
+
+
+def _datasets(document: Agreement) -> Iterator[Dataset]:
+    """What a party may provide: data, or confidential code."""
+    yield from document.datasets
+    agreed = provision(document, CODE)
+    if agreed is not None:
+        by = tuple(k.Source(did=did, legal_basis="", waits=True) for did in agreed[1])
+        yield Dataset(id=CODE, contract=agreed[0], person="", sources=by)
 
 
 def _configured(push: Push) -> config.Source:

@@ -8,7 +8,8 @@ from typing import assert_never
 
 from node.world import Room
 from protocol import kinds, record
-from protocol.kinds.agreement import Agreement
+from protocol.kinds.agreement import Agreement, models_of
+from protocol.kinds.space import Artifact
 from protocol.machines.agreement import Collaboration
 from protocol.machines.negotiation import Negotiation
 from protocol.machines.space import Space
@@ -18,7 +19,7 @@ def names(room: Room, blob: bytes) -> bool:
     """Whether a record of the room names this blob: its digest, or the Merkle root of leaves."""
     match room.machine:
         case Space() as space:
-            return any(one.artifact.blob == blob for one in space.publications.values())
+            return any(_shown(one.artifact) == blob for one in space.publications.values())
         case Negotiation() as negotiation:
             return any(blob in _agreed(one.document) for one in negotiation.proposals.values())
         case Collaboration() as found:
@@ -47,11 +48,14 @@ def both_hosts(room: Room, one: bytes, others: frozenset[bytes]) -> bool:
     return one in machine.candidates and not others.isdisjoint(machine.candidates)
 
 
+def _shown(artifact: Artifact) -> bytes:
+    return artifact.blob if artifact.sealed is None else artifact.sealed
+
+
 def _agreed(document: Agreement) -> set[bytes]:
     notice = {document.people.notice} if document.people is not None else set()
     contracts = {dataset.contract for dataset in document.datasets}
-    schemas = {output.schema for output in document.outputs}
-    return notice | contracts | schemas | {document.algorithm.bundle}
+    return notice | contracts | {*models_of(document), document.algorithm.shown}
 
 
 def _is_evidence(found: Collaboration, blob: bytes) -> bool:

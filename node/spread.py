@@ -8,6 +8,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -180,7 +181,13 @@ class Spread:
         if room.topic in self._subscribed or not isinstance(room.machine, Space):
             return
         self._subscribed.add(room.topic)
-        self.transport.subscribe(room.topic.hex(), self._on_gossip)
+        hears = partial(self._hears, room.topic)
+        self.transport.subscribe(room.topic.hex(), self._on_gossip, hears)
+
+    def _hears(self, topic: bytes, peer: str) -> bool:
+        """Who was removed goes on listening: nothing new is said or passed on to it."""
+        room = self.world.rooms.get(topic)
+        return room is not None and self.world.may_see(room, peer)
 
     def _on_gossip(self, peer: str, data: bytes) -> None:
         if self._nursery is None:

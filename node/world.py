@@ -47,10 +47,13 @@ class Room:
 
 @dataclass(slots=True)
 class World:
-    """All rooms of a node, and who is who in them."""
+    """All rooms of a node, and who is who in them. `fallen` are agreements without a room: their
+    signatures turned out to be void.
+    """
 
     me: Participant
     rooms: dict[bytes, Room] = field(default_factory=dict)
+    fallen: dict[bytes, Refused] = field(default_factory=dict)
     floor: Callable[[Opening], int | None] = lambda _opening: 0
     held: Callable[[bytes, bytes, int], bytes | None] = lambda _topic, _key, _seq: None
     _owners: dict[str, set[bytes]] = field(default_factory=dict)
@@ -72,6 +75,11 @@ class World:
         kept = self.rooms.setdefault(opening.topic, room)
         self.refresh()
         return kept
+
+    def fell(self, room: Room, error: Refused) -> None:
+        """Close the room of an agreement whose signatures are void by now."""
+        del self.rooms[room.topic]
+        self.fallen[room.topic] = error
 
     def _check_named(self, room: Room) -> None:
         if self.me.did not in self.audience(room):
@@ -139,10 +147,10 @@ class World:
         return machine
 
     def ground(self, space: bytes) -> Ground:
-        """What a space asks of its agreements; nothing where this node does not follow it."""
-        room = self.rooms.get(space)
-        machine = None if room is None else room.machine
-        return machine.ground if isinstance(machine, Space) else Ground()
+        """What a space asks of its agreements. Raises Refused (topic.unknown) where this node does
+        not follow it: without its floors and advisories no evidence is judged, and no key sealed.
+        """
+        return self.space(space).ground
 
     def participants(self) -> dict[bytes, Participant]:
         """Everybody whose identity is known in any room, the newest of each: did -> participant."""

@@ -4,14 +4,17 @@ Every check is about the document alone, so that all parties come to the same an
 acceptance policy thinks of a sound document is protocol.policy's business.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from protocol import decision, limits, shape
+from protocol import budget, ceilings, decision, limits, schedule, shape
 from protocol.attestation import policy as attestation
 from protocol.errors import Refused
-from protocol.kinds.agreement import Agreement, Dataset
-from protocol.kinds.algorithm import Entry, Manifest, Parameter
+from protocol.kinds.agreement import Agreement, Dataset, Output, Rules, Trigger
+from protocol.kinds.algorithm import CODE, Bundle, Entry, Parameter
+from protocol.kinds.run import LOG
+from protocol.parameters import check_parameters
 from protocol.terms import DIRECTIONS
 
 COMBINE: Final = "dpv:Combine"
@@ -19,6 +22,10 @@ COMBINE: Final = "dpv:Combine"
 
 LEASE: Final = range(1_000, 3_600_001)
 """Milliseconds of a host lease: below, networks flap; above, a dead host blocks for too long."""
+
+
+CHARGES: Final = 128
+"""Noise budgets of one agreement: a run record names each that it is charged to."""
 
 
 def check_document(document: Agreement) -> None:
@@ -46,8 +53,9 @@ def notes(document: Agreement) -> tuple[str, ...]:
     return tuple(found)
 
 
-def manifest_faults(document: Agreement, manifest: Manifest) -> tuple[str, ...]:
-    """Where `document` goes beyond the manifest of its own algorithm bundle, in words."""
+def manifest_faults(document: Agreement, bundle: Bundle) -> tuple[str, ...]:
+    """Where `document` goes beyond its own algorithm bundle, or says otherwise, in words."""
+    manifest = bundle.manifest
     algorithm, datasets = document.algorithm, {dataset.id for dataset in document.datasets}
     found = [
         f"algorithm: the bundle reads dataset {name}, which the agreement lacks"
@@ -64,7 +72,20 @@ def manifest_faults(document: Agreement, manifest: Manifest) -> tuple[str, ...]:
             found.append(f"algorithm: the bundle has no entry {agreed.name}")
         else:
             found += _wider(entries[agreed.name], agreed.parameters, document)
-    return tuple(found)
+    return (*found, *_other_models(document, bundle))
+
+
+def _other_models(document: Agreement, bundle: Bundle) -> Iterator[str]:
+    """What the author says may leave, and what the parties say, is one document."""
+    shipped = {model.output: model for model in bundle.manifest.models}
+    for output in document.outputs:
+        model = shipped.get(output.name)
+        if model is None:
+            continue
+        if output.format != model.format:
+            yield f"output {output.name}: is {output.format}, in the bundle {model.format}"
+        elif hashlib.sha256(bundle.files[model.file]).digest() != output.schema:
+            yield f"output {output.name}: its schema is not {model.file} of the bundle"
 
 
 def _wider(entry: Entry, parameters: Iterable[Parameter], document: Agreement) -> Iterator[str]:
@@ -82,6 +103,10 @@ def _wider(entry: Entry, parameters: Iterable[Parameter], document: Agreement) -
     for name in entry.outputs:
         if name not in outputs:
             yield f"entry {entry.name}: nobody gets its output {name}"
+    states = {output.name for output in document.outputs if output.format == "state"}
+    for name in entry.states:
+        if name not in states:
+            yield f"entry {entry.name}: reads {name}, which the agreement has not as a state"
 
 
 def _within(agreed: Parameter, declared: Parameter) -> bool:
@@ -152,6 +177,8 @@ def _datasets(document: Agreement) -> Iterator[str]:
     yield from _unique("datasets", (dataset.id for dataset in document.datasets))
     for dataset in document.datasets:
         yield from _sources(document, dataset)
+        if dataset.id == CODE:
+            yield f"dataset {CODE}: this is what confidential code is called"
 
 
 def _sources(document: Agreement, dataset: Dataset) -> Iterator[str]:
@@ -169,6 +196,8 @@ def _sources(document: Agreement, dataset: Dataset) -> Iterator[str]:
             yield f"{where}: a source is no party with role data-provider"
         if not source.legal_basis:
             yield f"{where}: a source has no legal basis"
+    if dataset.overlap == "vault" and None not in {source.did for source in dataset.sources}:
+        yield f"{where}: overlap is vault, but no people give rows of their own"
 
 
 def _people(document: Agreement) -> Iterator[str]:
@@ -192,6 +221,8 @@ def _algorithm(document: Agreement) -> Iterator[str]:
         yield "algorithm: an author's own review does not count"
     if algorithm.reviews_needed > len(algorithm.reviewers):
         yield f"algorithm: {algorithm.reviews_needed} reviews by {len(algorithm.reviewers)}"
+    if algorithm.sealed is not None and not algorithm.reviews_needed:
+        yield "algorithm: it is confidential, and nobody must have read it"
     yield from _unique("algorithm: reviewers", algorithm.reviewers)
     if not algorithm.entries:
         yield "algorithm: no entry point"
@@ -221,12 +252,44 @@ def _outputs(document: Agreement) -> Iterator[str]:
     for output in document.outputs:
         where = f"output {output.name}"
         yield from _unique(f"{where}: recipients", output.to)
-        if not output.to and not output.subject:
-            yield f"{where}: nobody gets it"
+        yield from _form(where, output)
         if not consumers.issuperset(output.to):
             yield f"{where}: a recipient is no party with role data-consumer"
         if output.subject and document.people is None:
             yield f"{where}: is for people, but the agreement has no people"
+
+
+def _form(where: str, output: Output) -> Iterator[str]:
+    if output.format == "state":
+        if output.to or output.subject or output.schema or output.context:
+            yield f"{where}: a state is for nobody, and has neither schema nor context"
+        return
+    if not output.to and not output.subject:
+        yield f"{where}: nobody gets it"
+    if output.schema is None:
+        yield f"{where}: has no schema, so it could be anything"
+    if output.format == "arrow" and (output.subject or output.context):
+        yield f"{where}: only JSON is divided among people, or has a context"
+
+
+def _logs(document: Agreement) -> Iterator[str]:
+    logs = document.logs
+    if logs is None:
+        return
+    if not logs.to or not {party.did for party in document.parties}.issuperset(logs.to):
+        yield "logs: they go to parties, and to one at least"
+    yield from _unique("logs: recipients", logs.to)
+    if not 0 < logs.bytes <= limits.LOG:
+        yield f"logs: bytes must be from 1 to {limits.LOG}"
+    readers = {document.algorithm.provider, *document.algorithm.reviewers}
+    if (
+        document.algorithm.sealed is not None
+        and logs.what == "all"
+        and not readers.issuperset(logs.to)
+    ):
+        yield "logs: all that is printed could show confidential code to who may not read it"
+    if LOG in {output.name for output in document.outputs}:
+        yield f"output {LOG}: this is what a log is called"
 
 
 def _rules(document: Agreement) -> Iterator[str]:
@@ -235,19 +298,78 @@ def _rules(document: Agreement) -> Iterator[str]:
         yield "rules: min_contributors is 0"
     if not 0 < rules.output_bytes <= limits.OUTPUT:
         yield f"rules: output_bytes must be from 1 to {limits.OUTPUT}"
+    if rules.output_rows == 0:
+        yield "rules: output_rows is 0"
     if sorted(source.rule for source in document.rule_sources) != sorted(DIRECTIONS):
         yield "rules: every rule needs exactly one party that decided it"
     if not parties.issuperset(source.party for source in document.rule_sources):
         yield "rules: a rule was decided by no party"
 
 
+def _noise(document: Agreement) -> Iterator[str]:
+    rules = document.rules
+    if rules.noise is None:
+        if (rules.epsilon, rules.epsilon_total, rules.delta) != (None, None, None):
+            yield "rules: epsilon and delta are of noise, but there is none"
+        return
+    yield from _strength(rules)
+    recipients = {did for output in document.outputs for did in output.to}
+    if len(document.datasets) * len(recipients) > CHARGES:
+        yield f"rules: noise for more than {CHARGES} pairs of dataset and recipient"
+    if document.logs is not None:
+        yield "logs: what is logged has no noise"
+    for output in document.outputs:
+        if output.subject or output.format == "arrow":
+            yield f"output {output.name}: noise is added to JSON for parties, and to nothing else"
+
+
+def _strength(rules: Rules) -> Iterator[str]:
+    if not rules.epsilon or not rules.epsilon_total or rules.epsilon > rules.epsilon_total:
+        yield "rules: noise needs an epsilon for one run, and in all at least as much"
+    elif rules.noise == "gaussian" and not rules.delta:
+        yield "rules: gaussian noise needs a delta above 0"
+    elif rules.delta is not None and rules.delta >= budget.TRILLION:
+        yield "rules: delta must be below 1"
+    elif not budget.cost(rules):
+        yield "rules: so small an epsilon is none"
+
+
 def _runs(document: Agreement) -> Iterator[str]:
     runs, parties = document.runs, {party.did for party in document.parties}
-    if not runs.by or not runs.at_most or not runs.attempts:
+    orders = (*runs.by, *(did for trigger in runs.triggers for did in trigger.by))
+    if not orders or not runs.at_most or not runs.attempts:
         yield "runs: somebody must be able to order at least one"
-    if not parties.issuperset(runs.by):
+    if not parties.issuperset(orders):
         yield "runs: ordered by no party"
     yield from _unique("runs: by", runs.by)
+    if runs.deadline == 0 or runs.within == 0:
+        yield "runs: deadline and within must be above 0"
+    yield from _unique("runs: triggers", (trigger.name for trigger in runs.triggers))
+    events = [trigger.event for trigger in runs.triggers if trigger.event is not None]
+    yield from _unique("runs: events", events)
+    for trigger in runs.triggers:
+        yield from (f"trigger {trigger.name}: {fault}" for fault in _trigger(document, trigger))
+
+
+def _trigger(document: Agreement, trigger: Trigger) -> Iterator[str]:
+    if not trigger.by:
+        yield "nobody may order by it"
+    yield from _unique("by", trigger.by)
+    if (trigger.cron is None) == (trigger.event is None):
+        yield "is either a time table or an event"
+    if (trigger.event is None) != (trigger.schema is None):
+        yield "an event needs the schema of its payload, and nothing else has one"
+    if trigger.cron is not None and (fault := schedule.fault(trigger.cron)):
+        yield fault
+    entries = {entry.name: entry for entry in document.algorithm.entries}
+    if trigger.entry not in entries:
+        yield f"the agreement has no entry {trigger.entry}"
+        return
+    entry = entries[trigger.entry]
+    try:
+        check_parameters(entry, trigger.parameters, partly=trigger.event is not None)
+    except Refused as refused:
+        yield refused.detail
 
 
 def _attestation(document: Agreement) -> Iterator[str]:
@@ -264,7 +386,10 @@ _CHECKS: Final[tuple[Callable[[Agreement], Iterator[str]], ...]] = (
     _people,
     _algorithm,
     _outputs,
+    _logs,
+    ceilings.faults,
     _rules,
+    _noise,
     _runs,
     _attestation,
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final
 
-from protocol import terms
+from protocol import ceilings, terms
 from protocol.kinds.agreement import Agreement
 
 NONE: Final = "nothing"
@@ -17,7 +17,9 @@ _UNSAID: Final = frozenset({"type", "salt", "rule_sources"})
 _LISTS_BY: Final = ("name", "id", "did", "generation")
 """What an element of a list is called, the first field that it has."""
 
-_SECONDS: Final = frozenset({"purpose.duration", "retention", "attestation.max_age"})
+_SECONDS: Final = frozenset(
+    {"purpose.duration", "retention", "attestation.max_age", "runs.deadline", "runs.within"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +62,19 @@ def _names(document: Agreement) -> dict[bytes, str]:
 def _facts(document: Agreement, names: Mapping[bytes, str]) -> Iterator[tuple[str, str]]:
     """Path -> value in words, for every leaf of the document."""
     for path, value in _leaves("", document, names):
-        rule = path.removeprefix("rules.")
+        rule, limit = path.removeprefix("rules."), path.removeprefix("limits.")
         if rule != path and rule in terms.DIRECTIONS:
-            yield path, _rule(document, rule, value, names)
+            yield path, _rule(document, rule, names)
+        elif limit != path:
+            yield path, ceilings.words(limit, int(value))
         else:
             yield path, f"{value} s" if path in _SECONDS else value
 
 
-def _rule(document: Agreement, rule: str, value: str, names: Mapping[bytes, str]) -> str:
+def _rule(document: Agreement, rule: str, names: Mapping[bytes, str]) -> str:
     party = terms.decider(document, rule)
     by = "nobody" if party is None else names.get(party, _short(party))
-    return f"{terms.DIRECTIONS[rule].words(value)}, set by {by}"
+    return f"{terms.DIRECTIONS[rule].words(getattr(document.rules, rule))}, set by {by}"
 
 
 def _leaves(

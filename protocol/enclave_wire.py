@@ -196,6 +196,14 @@ class ShareEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forget:
+    """The host erased these shares: drop their keys and what is open of them -> Done."""
+
+    agreement: Hash
+    shares: tuple[Hash, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stops:
     """Raw stop tokens that the statements of a run name -> Done."""
 
@@ -308,7 +316,7 @@ REQUESTS: Final[dict[str, type[Any]]] = {
     "hello": Hello, "attest": Attest, "join": Join, "introduce": Introduce,
     "provide": Provide, "appoint": Appoint, "beat": Beat,
     "share-begin": ShareBegin, "share-frame": ShareFrame, "share-stream": ShareStream,
-    "share-end": ShareEnd,
+    "share-end": ShareEnd, "forget": Forget,
     "stops": Stops, "summon": Summon, "prepare": Prepare, "load": Load, "conclude": Conclude,
     "release": Release, "feed": Feed,
 }  # fmt: skip

@@ -196,6 +196,26 @@ RULES: Final[dict[str, Rule]] = {
         "The agreement document is contradictory or incomplete.",
         "See the detail; correct the document and propose again.",
     ),
+    "algorithm.bundle": Rule(
+        "An algorithm bundle has paths, files or entry points that do not hold together.",
+        "See the detail; `village algorithm check` names every fault with file and line.",
+    ),
+    "algorithm.sealed": Rule(
+        "A sealed bundle is not the one that it says, or holds something else.",
+        "Do not approve it; its author must publish it again.",
+    ),
+    "algorithm.reader": Rule(
+        "This confidential algorithm was not sealed to this participant.",
+        "Its author names reviewers: village algorithm publish --confidential --reviewers.",
+    ),
+    "algorithm.sql": Rule(
+        "A query of an SQL algorithm does more than read its inputs, or is no SQL of DuckDB.",
+        "See the detail: file, line, and what to write instead; `village algorithm check` too.",
+    ),
+    "agreement.context": Rule(
+        "The JSON-LD context of an output is not of the part of JSON-LD that is used here.",
+        "Map each property of the output model to an IRI or to null, inline, in one @context.",
+    ),
     "agreement.certificate": Rule(
         "Not every party signed this digest.", "Collect the missing signatures."
     ),
@@ -298,6 +318,10 @@ RULES: Final[dict[str, Rule]] = {
         "The host is not a candidate of this agreement.",
         "Only hosts named in the agreement can be elected.",
     ),
+    "host.limits": Rule(
+        "A run may use more than this host allows.",
+        "Raise [limits] in the enclave's configuration, or agree on less.",
+    ),
     "term.fenced": Rule(
         "The term has ended: a later term is known.",
         "Only the enclave of the newest election certificate is served.",
@@ -385,6 +409,10 @@ RULES: Final[dict[str, Rule]] = {
         "The algorithm's bundle has not the digest that all parties agreed on.",
         "Load the agreed bundle.",
     ),
+    "run.overlap": Rule(
+        "One person is in two shares of a dataset, and the agreement refuses that.",
+        "Owners compare whom they hold; or agree on overlap: vault, or keep.",
+    ),
     "run.environment": Rule(
         "The environment has not the digest that all parties agreed on.",
         "Build the agreed environment.",
@@ -410,6 +438,26 @@ RULES: Final[dict[str, Rule]] = {
         "The algorithm failed or broke a limit.",
         "village algorithm try shows the author what happened.",
     ),
+    "run.attempts": Rule(
+        "The agreed attempts at this run number are used up; it ends as void, and nothing ran.",
+        "Find out why its hosts failed, then order it again: village run retry ORDER.",
+    ),
+    "run.expired": Rule(
+        "The order did not start by its deadline.",
+        "Order it again with a later deadline: village run retry ORDER.",
+    ),
+    "run.trigger": Rule(
+        "The order does not fit the trigger of the agreement that it names.",
+        "Order what the trigger says, once, and not before it is due.",
+    ),
+    "run.queue": Rule(
+        "A party has as many orders waiting as it may.",
+        "Wait for one of them to run, or take one back: village run cancel ORDER.",
+    ),
+    "run.overdue": Rule(
+        "A run started and had no run record within the agreed time.",
+        "None: its term is given up, and the next host tries again.",
+    ),
     "run.proof": Rule(
         "The proof of use or absence does not lead to the root in the run record.",
         "Ask another party for the leaves of the run.",
@@ -432,6 +480,10 @@ RULES: Final[dict[str, Rule]] = {
         "Wait until at least min_change people differ.",
     ),
     "gate.quota": Rule("The output is larger than agreed.", "Return less."),
+    "gate.budget": Rule(
+        "The noise budget of a recipient is used up.",
+        "Agree on a larger epsilon in all; what was charged stays charged.",
+    ),
     "gate.recipient": Rule(
         "An output has no agreed recipient.", "Name the recipient in the agreement."
     ),

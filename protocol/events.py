@@ -42,4 +42,20 @@ class StopHeard:
     raw: bytes
 
 
-Event = Received | Ticked | Appraised | HeartbeatHeard | StopHeard
+@dataclass(frozen=True, slots=True)
+class ResultKept:
+    """Output `name` of run `number` came here: nobody must release it to this participant again."""
+
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRefused:
+    """Host: the enclave would not take this order; until then (unix seconds) others come first."""
+
+    order: bytes
+    until: int
+
+
+Event = Received | Ticked | Appraised | HeartbeatHeard | StopHeard | ResultKept | OrderRefused

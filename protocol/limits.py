@@ -80,6 +80,19 @@ PARAMETERS: Final = 64 * 1024
 OUTPUT: Final = 16 * 1024 * 1024
 """JSON that an algorithm may return before the gate looks at it."""
 
+STATE: Final = 4 * 1024 * 1024
+"""All states of one agreement: they travel in the sealed lineage at every run."""
+
+LOG: Final = 64 * 1024
+"""What may leave of an algorithm's log, and what the sandbox keeps of it: the end."""
+
+LOG_FRAMES: Final = 8
+"""Lines of the bundle that a log of errors names: each is a choice that the algorithm could make
+to tell something."""
+
+NOISED: Final = 100_000
+"""Numbers of one path that get noise: each is drawn exactly, in tens of microseconds."""
+
 PUSH: Final = 1024
 """Records in one push or sync batch, and feeds in one page of a frontier."""
 
@@ -91,6 +104,12 @@ CHANGES: Final = 64
 
 INVITES: Final = 1024
 """Invites by one key in one space: each brings an identity that every member keeps."""
+
+ORDERS: Final = 64
+"""Orders of one party that wait in an agreement; more is a queue that nobody reads."""
+
+WITHIN: Final = 24 * 3600
+"""Seconds in which a run that started must have its record, where the agreement says nothing."""
 
 STOPS: Final = 1000
 """Withdrawals that one statement and one run record can name. If a party holds more, it states that

@@ -14,7 +14,7 @@ from protocol.attestation import policy as attestation
 from protocol.attestation.policy import TECHNOLOGIES
 from protocol.identity import Participant
 from protocol.keys import did_parse, did_text
-from protocol.kinds.agreement import Agreement, Candidate, Party
+from protocol.kinds.agreement import Agreement, Candidate, Party, recipients_of
 from protocol.kinds.identity import Role
 from protocol.terms import Merged, Value
 
@@ -23,6 +23,9 @@ SUBJECT: Final = "data-subject"
 
 TEST_ONLY: Final = frozenset(name for name, test_only in TECHNOLOGIES.items() if test_only)
 """Technologies that protect nothing: never hardware, accepted only under `test_only`."""
+
+LOGS: Final = ("none", "errors", "all")
+"""What may leave of a log, the least first."""
 
 START: Final = 7 * 86_400
 """Seconds from now until the start of an agreement, at most."""
@@ -59,10 +62,13 @@ class Technologies:
 class Allow:
     """One thing that this node agrees to. Participants are "@petname" or a did:key.
 
+    `logs` is the most that may leave of the algorithm's log, to recipients and its provider.
+
     `purpose` are DPV terms, narrower ones included; `ends_within` and `retention` are seconds;
-    `jurisdiction` is of the enclave hosts; the last four are output rules that must hold at least
-    (None: whatever others set). `then` is what follows if all fits: accept; counter (accept, and
-    offer the smallest change where a change suffices); or ask a person.
+    `jurisdiction` is of the enclave hosts; then eight are output rules that must hold at least, and
+    three are bounds of runs as in the agreement (None: whatever others set). `then` is what follows
+    if all fits: accept; counter (accept, and offer the smallest change where a change suffices); or
+    ask a person.
     """
 
     name: str
@@ -82,13 +88,25 @@ class Allow:
     min_change: int | None = None
     precision: int | None = None
     small_cells: Literal["suppress", "refuse"] | None = None
+    output_rows: int | None = None
+    noise: Literal["gaussian", "laplace"] | None = None
+    epsilon_total: int | None = None
+    delta: int | None = None
+    attempts_max: int | None = None
+    order_deadline: int | None = None
+    run_within: int | None = None
+    logs: Literal["none", "errors", "all"] = "none"
+
+
+News = Literal["new recipient", "new code", "logs leave", "run by cron"]
+"""What a document may bring that a person should see."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskWhen:
     """News that a person must see before a yes, and after how many seconds to remind."""
 
-    when: tuple[Literal["new recipient", "new code"], ...]
+    when: tuple[News, ...]
     remind: int
 
 
@@ -243,6 +261,8 @@ class _Case:
         yield from self._identities()
         yield from self._registrar()
         yield from self._recipients()
+        yield from self._logs()
+        yield from self._noise()
         yield from self._reviews()
         yield from self._hosts()
         yield from self._attestation()
@@ -318,6 +338,26 @@ class _Case:
             if output.subject and SUBJECT not in self.rule.recipients:
                 yield Reason(where, wanted, SUBJECT)
 
+    def _noise(self) -> Iterator[Reason]:
+        """Noise rests on marks in the output models: no counter-offer can add it."""
+        found = self.document.rules.noise
+        if self.rule.noise is not None and terms.stricter("noise", self.rule.noise, found):
+            yield Reason("rules.noise", self.rule.noise, found or "none")
+
+    def _logs(self) -> Iterator[Reason]:
+        logs = self.document.logs
+        if logs is None:
+            return
+        if LOGS.index(logs.what) > LOGS.index(self.rule.logs):
+            yield Reason("logs.what", f"at most {self.rule.logs}", logs.what)
+        allowed = {self._did(name) for name in self.rule.recipients}
+        allowed |= {self.facts.me, self.document.algorithm.provider}
+        called = {party.did: f"@{party.name}" for party in self.document.parties}
+        for did in logs.to:
+            if did not in allowed:
+                wanted = _one_of((*self.rule.recipients, "the code's provider"))
+                yield Reason("logs.to", wanted, called.get(did, did_text(did)))
+
     def _reviews(self) -> Iterator[Reason]:
         algorithm, wanted = self.document.algorithm, self.rule.algorithm
         counting = {self._did(name) for name in wanted.reviewers} - {algorithm.provider}
@@ -364,19 +404,27 @@ class _Case:
 
 def _tightened(rule: Allow, document: Agreement, me: bytes) -> tuple[Agreement, tuple[Reason, ...]]:
     """`document` made just strict enough for `rule`, and each change to it."""
-    floors = ("min_contributors", "min_change", "precision", "small_cells")
-    wishes = {name: value for name in floors if (value := getattr(rule, name)) is not None}
+    wishes = _wishes(rule, document)
     before = Merged(document.rules, document.rule_sources)
     after = terms.tighten(before, me, wishes)
     changes = [
-        _change(f"rules.{name}", terms.DIRECTIONS[name].words, old, new)
-        for name in wishes
+        _change(f"rules.{name}", bound.words, "no bound" if old is None else old, new)
+        for name, bound in terms.DIRECTIONS.items()
         if (old := getattr(before.rules, name)) != (new := getattr(after.rules, name))
     ]
-    runs, purpose, retention = document.runs, document.purpose, document.retention
-    if runs.at_most > rule.runs_max:
-        changes.append(_change("runs.at_most", _at_most(""), runs.at_most, rule.runs_max))
-        runs = replace(runs, at_most=rule.runs_max)
+    bounds = {
+        "at_most": rule.runs_max,
+        "attempts": rule.attempts_max,
+        "deadline": rule.order_deadline,
+        "within": rule.run_within,
+    }
+    runs = terms.tighten_runs(document.runs, bounds)
+    purpose, retention = document.purpose, document.retention
+    changes += [
+        _change(f"runs.{name}", bound.words, "no bound" if old is None else old, new)
+        for name, bound in terms.RUN_BOUNDS.items()
+        if (old := getattr(document.runs, name)) != (new := getattr(runs, name))
+    ]
     if purpose.duration > rule.ends_within:
         change = _change("purpose.duration", _at_most(" s"), purpose.duration, rule.ends_within)
         changes.append(change)
@@ -395,6 +443,17 @@ def _tightened(rule: Allow, document: Agreement, me: bytes) -> tuple[Agreement, 
     return tightened, tuple(changes)
 
 
+def _wishes(rule: Allow, document: Agreement) -> dict[str, Value]:
+    """The output rules that must hold at least; those of noise only where there is any."""
+    floors = ["min_contributors", "min_change", "precision", "small_cells", "output_rows"]
+    if document.rules.noise is not None:
+        floors += ["epsilon_total", *(["delta"] if document.rules.noise == "gaussian" else [])]
+    wishes = {name: value for name in floors if (value := getattr(rule, name)) is not None}
+    if "epsilon_total" in wishes:  # one run takes no more than all
+        wishes["epsilon"] = wishes["epsilon_total"]
+    return wishes
+
+
 def _at_most(unit: str) -> Callable[[Value], str]:
     return lambda value: f"at most {value}{unit}"
 
@@ -406,11 +465,18 @@ def _change(name: str, words: Callable[[Value], str], old: Value, new: Value) ->
 def _news(policy: Policy, document: Agreement, facts: Facts) -> Iterator[str]:
     """What the policy wants a person to see, and this document brings."""
     when = {news for ask in policy.ask for news in ask.when}
+    timed = [f"{one.name} ({one.cron})" for one in document.runs.triggers if one.cron is not None]
+    if "run by cron" in when and timed:
+        yield f"run by cron: {', '.join(timed)}"
     if "new code" in when and document.algorithm.bundle not in facts.used_code:
         yield "new code: no earlier agreement ran this algorithm"
-    recipients = {did for output in document.outputs for did in output.to} - {facts.me}
+    names = {party.did: party.name for party in document.parties}
+    logs = document.logs
+    if "logs leave" in when and logs is not None:
+        who = ", ".join(sorted(names.get(did, did_text(did)) for did in logs.to))
+        yield f"logs leave: {'errors' if logs.what == 'errors' else 'all that is printed'} to {who}"
+    recipients = recipients_of(document) - {facts.me}
     if "new recipient" in when and recipients - facts.used_recipients:
-        names = {party.did: party.name for party in document.parties}
         new = (names.get(did, did_text(did)) for did in recipients - facts.used_recipients)
         yield f"new recipient: {', '.join(sorted(new))}"
 

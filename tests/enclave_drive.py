@@ -1,7 +1,5 @@
 """Drives an enclave as a host's node does, step by step, so that a test can lie at any."""
 
-import itertools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,8 +22,6 @@ from protocol.kinds.consent import Stop
 from protocol.record import Record
 from protocol.sealing import wrap
 from tests.enclave_rig import Actor, Rig, Sealed, seed
-
-SHM = Path("/dev/shm")  # noqa: S108 in memory, which is what is wanted
 
 
 class Door:
@@ -198,11 +194,11 @@ def open_delivery(delivery: run.Delivery, sealing: bytes) -> run.SealedOutput:
     return shape.decode(run.SealedOutput, plain, limits.OUTPUT + 4096)
 
 
-def boot(room: Path, environments: Path, tier: str | None = None) -> Enclave:
+def boot(environments: Path, tier: str | None = None) -> Enclave:
     """An enclave in this process. Without `tier` nothing is probed: for tests that run no code."""
     cage = Cage("A") if tier is None else Cage.probe(None if tier == "any" else tier)
     limits_ = Limits(memory=4 << 30, cpu=60, wall=60.0, output=64 << 20)
-    space = Room.open(room, 64 << 20)
+    space = Room(64 << 20)
     datacage = Datacage(cage, space, environments, limits_)
     known = {environment.digest(environments): datacage}
     return Enclave(SimulatedAttester(seed("software")), space, cage.tier, known)
@@ -210,12 +206,11 @@ def boot(room: Path, environments: Path, tier: str | None = None) -> Enclave:
 
 @contextmanager
 def enclaves(environments: Path, tier: str | None = None) -> Iterator[Callable[[], Enclave]]:
-    """Boots enclaves in this process, each with its own room, and wipes the rooms in the end."""
+    """Boots enclaves in this process, and wipes their rooms in the end."""
     booted: list[Enclave] = []
 
     def start() -> Enclave:
-        room = SHM / f"village-test-{os.getpid()}-{next(_ROOMS)}"
-        booted.append(boot(room, environments, tier))
+        booted.append(boot(environments, tier))
         return booted[-1]
 
     try:
@@ -223,6 +218,3 @@ def enclaves(environments: Path, tier: str | None = None) -> Iterator[Callable[[
     finally:
         for enclave in booted:
             enclave.room.close()
-
-
-_ROOMS = itertools.count()

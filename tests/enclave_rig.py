@@ -169,7 +169,7 @@ class Rig:
 
     def __init__(self, environment_digest: bytes, **changes: Any) -> None:
         """`changes` are fields of Rules, `processing`, `waits`, `at_most`, `attempts`,
-        `attestation`.
+        `attestation`, `limits`; `runs`: more fields of Runs; `events`: schemas of their triggers.
         """
         self.actors = {name: actor(name) for name in NAMES}
         self.a, self.b, self.c, self.lab, self.sponsor = (self.actors[n] for n in NAMES[:5])
@@ -191,7 +191,7 @@ class Rig:
         self.opening = shape.encode(signed)
         assert read_opening(self.opening).topic == self.id
         self.pens = {name: Pen(one, self.id) for name, one in self.actors.items()}
-        self.blobs = (self.bundle, CONTRACT, *self.schemas.values())
+        self.blobs = (self.bundle, CONTRACT, *self.schemas.values(), *changes.get("events", ()))
 
     # --- the agreement ------------------------------------------------------------------------
 
@@ -243,19 +243,21 @@ class Rig:
             purpose=self._purpose(changes.get("processing", ("dpv:Combine", "dpv:Analyse"))),
             parties=tuple(self._party(one) for one in self.parties),
             people=self._people(),
-            datasets=(self._dataset(changes.get("waits", True)),),
+            datasets=(self._dataset(changes.get("waits", True), changes.get("overlap", "keep")),),
             algorithm=self._algorithm(environment_digest),
             outputs=(
                 self._output("model", to=(self.sponsor.did, self.b.did)),
                 self._output("own-risk", subject=True),
                 self._output("table", to=(self.sponsor.did,)),
             ),
+            limits=changes.get("limits"),
             rules=k.Rules(**rules),
             rule_sources=sources,
             runs=k.Runs(
                 by=(self.sponsor.did,),
                 at_most=changes.get("at_most", 5),
                 attempts=changes.get("attempts", 3),
+                **changes.get("runs", {}),
             ),
             attestation=changes.get("attestation", Attestation(max_age=86_400, simulated=measured)),
             hosts=self._hosts(),
@@ -297,7 +299,7 @@ class Rig:
             window=12,
         )
 
-    def _dataset(self, waits: bool) -> k.Dataset:
+    def _dataset(self, waits: bool, overlap: k.Overlap) -> k.Dataset:
         return k.Dataset(
             id="vitals-v1",
             contract=sha256(CONTRACT),
@@ -308,6 +310,7 @@ class Rig:
                 k.Source(did=self.c.did, legal_basis="law", waits=False),
                 k.Source(legal_basis="consent", waits=False),
             ),
+            overlap=overlap,
         )
 
     def _algorithm(self, environment_digest: bytes) -> k.Algorithm:
@@ -532,11 +535,17 @@ class Rig:
 
     # --- runs ---------------------------------------------------------------------------------
 
-    def order(self, entry: str = "fit", parameters: Any = None, by: Actor | None = None) -> Record:
+    def order(
+        self,
+        entry: str = "fit",
+        parameters: Any = None,
+        by: Actor | None = None,
+        **more: Any,
+    ) -> Record:
         chosen = {"covariates": ["age"]} if parameters is None and entry == "fit" else parameters
         text = json.dumps({} if chosen is None else chosen)
         who = by or self.sponsor
-        return self.pens[who.name].write("order", run.Order(entry=entry, parameters=text))
+        return self.pens[who.name].write("order", run.Order(entry=entry, parameters=text, **more))
 
     def statement(self, who: Actor, summons: bytes, **changes: Any) -> bytes:
         asked = shape.read(run.Summons, dict(record.parse(summons).body or {}))

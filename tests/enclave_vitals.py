@@ -30,10 +30,12 @@ schema:
 CODE = b'''
 """Mean of a column; rows by site; and what an algorithm must not get away with."""
 
+import time
+
 
 def fit(tables, parameters):
     values = tables["vitals-v1"].column("value").to_pylist()
-    assert tables["vitals-v1"].column_names == ["site", "value"]
+    assert set(tables["vitals-v1"].column_names) == {"_person", "site", "value"}
     mean = sum(values) / len(values)
     parts = [{"row": row, "relative_risk": value / mean} for row, value in enumerate(values)]
     return {"model": {"n": len(values), "mean": mean}, "own-risk": parts}
@@ -52,6 +54,12 @@ def leak(tables, parameters):
 
 def crash(tables, parameters):
     raise ValueError("row-001 has a secret")
+
+
+def stuck(tables, parameters):
+    held = tables["vitals-v1"].to_pylist()
+    while held:
+        time.sleep(1)
 '''
 
 
@@ -91,5 +99,6 @@ ENTRIES = {
     "by-site": ("table",),
     "leak": ("model", "own-risk"),
     "crash": ("model",),
+    "stuck": ("model",),
 }
 COVARIATES = (algorithm.Parameter(name="covariates", type="any_of", choices=("age", "sex")),)

@@ -140,8 +140,15 @@ class Scribe:
 class Story:
     """What was signed before people are asked: space, review, agreement, election."""
 
-    def __init__(self, floors: Floors | None = None, **changes: Any) -> None:
-        """`floors`: what the charter asks of attestation; `changes` to the agreement's document."""
+    def __init__(
+        self,
+        floors: Floors | None = None,
+        registrars: tuple[bytes, ...] | None = None,
+        **changes: Any,
+    ) -> None:
+        """`floors`: what the charter asks of attestation; `registrars`: whom it trusts, the usual
+        one if None; `changes` to the agreement's document.
+        """
         charter = Charter(
             name="lung",
             purpose="survival",
@@ -149,7 +156,7 @@ class Story:
                 Founder(identity=RINGS[n].me.raw, roles=("data-provider",)) for n in FOUNDERS
             ),
             terms=Terms(
-                registrars=(RINGS["registrar"].did,),
+                registrars=(RINGS["registrar"].did,) if registrars is None else registrars,
                 advisors=(),
                 recovery_delay=3600,
                 attestation=floors,

@@ -62,13 +62,22 @@ def _nothing() -> None:
     """Commands are only looked at here."""
 
 
-def _word(name: str, command: Any) -> str:  # noqa: ANN401 (typer's own click)
-    verbs = getattr(command, "commands", None)
-    if verbs is None:
-        return f"\n## village {name}\n" + _verb(f"village {name}", command)
-    sections = (f"\n### village {name} {verb}\n" + _verb(f"village {name} {verb}", one)
-                for verb, one in verbs.items())  # fmt: skip
-    return f"\n## village {name}\n\n{_sentence(command.help)}\n" + "".join(sections)
+def verbs(line: str, command: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 (typer's own click)
+    """Every command at and below `line`, as it is typed: `village NOUN VERB`."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield line, command
+        return
+    for verb, one in inner.items():
+        yield from verbs(f"{line} {verb}", one)
+
+
+def _word(name: str, command: Any) -> str:  # noqa: ANN401
+    line = f"village {name}"
+    if getattr(command, "commands", None) is None:
+        return f"\n## {line}\n" + _verb(line, command)
+    sections = (f"\n### {verb}\n" + _verb(verb, one) for verb, one in verbs(line, command))
+    return f"\n## {line}\n\n{_sentence(command.help)}\n" + "".join(sections)
 
 
 def _verb(line: str, command: Any) -> str:  # noqa: ANN401

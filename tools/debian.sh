@@ -13,6 +13,8 @@ test -x "$python" && "$python" -c 'import ctypes; ctypes.CDLL("libseccomp.so.2")
 command -v swtpm >/dev/null || missing="$missing swtpm"
 command -v swtpm_setup >/dev/null || missing="$missing swtpm-tools"
 command -v tpm2_quote >/dev/null || missing="$missing tpm2-tools"
+# Tests and benches on a loopback of their own switch it on with this.
+command -v ip >/dev/null || missing="$missing iproute2"
 test -n "$missing" || exit 0
 
 as_root=""

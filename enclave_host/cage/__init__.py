@@ -1,6 +1,7 @@
 """The datacage: a sandbox in which an approved algorithm sees the data and reaches nothing else.
 
-Read in this order: job.py (what goes in and out), tiers.py (the outer walls), shim.py and
+Read in this order: job.py (what goes in and out), memory.py (open data
+without a path), tiers.py (the outer walls), shim.py and
 seccomp.py (the inner walls), launcher.py (one run), doctor.py (what holds on this machine).
 """
 
@@ -15,7 +16,6 @@ from enclave_host.cage.job import (
     Outcome,
     Status,
 )
-from enclave_host.cage.launcher import stage
 from enclave_host.cage.tiers import Tier
 
 __all__ = [
@@ -31,5 +31,4 @@ __all__ = [
     "Tier",
     "TierReport",
     "diagnose",
-    "stage",
 ]

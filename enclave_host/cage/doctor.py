@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from enclave_host.cage import launcher, tiers
+from enclave_host.cage import launcher, memory, tiers
 from enclave_host.cage.job import Broken, Job, Limits, NoTier, Outcome
 from enclave_host.cage.tiers import TIERS, Tier
 
-PROBE: Final = Path(__file__).parent / "probe"
+PROBE: Final = Path(__file__).parent / "probe" / "observe.py"
+INPUTS: Final = {"row": b"a row"}
 LIMITS: Final = Limits(wall=20.0, cpu=10, tmp=1 << 20)
 CONTROL: Final = "computes 6 * 7"
 EXECUTE: Final = "execve"
@@ -20,11 +21,12 @@ EXECUTE: Final = "execve"
 
 @dataclass(frozen=True, slots=True)
 class TierReport:
-    """Whether a tier holds here, why not, and what its probes met."""
+    """Whether a tier holds here, why not, what would change that, and what its probes met."""
 
     tier: Tier
     holds: bool
     reason: str  # one sentence
+    fix: str  # empty if it holds
     observed: tuple[tuple[str, str], ...]  # probe -> name of its errno, "allowed", or a status
 
 
@@ -45,7 +47,7 @@ class Cage:
             report = examine(tier)
             if report.holds:
                 return cls(tier)
-            reasons.append(f"tier {tier}: {report.reason}")
+            reasons.append(f"tier {tier}: {report.reason} ({report.fix})")
         raise NoTier("; ".join(reasons) or f"there is no tier {only!r}")
 
     def run(self, job: Job) -> Outcome:
@@ -62,30 +64,56 @@ def examine(tier: Tier) -> TierReport:
     """Run the probe algorithm in this tier and compare what it met with what must be met."""
     obstacle = tiers.obstacle(tier)
     if obstacle:
-        return TierReport(tier, False, obstacle, ())
+        return TierReport(tier, False, obstacle.reason, obstacle.fix, ())
     try:
         observed = _observe(tier)
     except Broken as error:
-        return TierReport(tier, False, str(error), ())
+        return TierReport(tier, False, str(error), tiers.FIXES[tier], ())
     wrong = _surprises(tier, observed)
     reason = f"does not hold: {'; '.join(wrong)}" if wrong else "holds"
-    return TierReport(tier, not wrong, reason, tuple(observed.items()))
+    fix = tiers.FIXES[tier] if wrong else ""
+    return TierReport(tier, not wrong, reason, fix, tuple(observed.items()))
+
+
+def imports(tier: Tier, environment: Path, names: list[str], limits: Limits) -> dict[str, str]:
+    """Import packages of an environment in the sandbox: name -> version, "" where it fails.
+
+    Raises Broken.
+    """
+    said = _probe(tier, "imports", environment, json.dumps({"names": names}), limits)
+    return {name: str(said.get(name, "")) for name in names}
 
 
 def _observe(tier: Tier) -> dict[str, str]:
     """Start the probe twice: one start reports, the other must be killed at its execve."""
-    with launcher.stage() as empty:
-        outcome = launcher.run(tier, _job(empty, "observe:observe"))
-        if outcome.status != "ok":
-            raise Broken(f"the probe ended as {outcome.status}: {_tail(outcome.log)}")
-        met = json.loads(outcome.output)["observed"]
-        killed = launcher.run(tier, _job(empty, "observe:execute"))
+    met = _probe(tier, "observe")
+    with memory.files(INPUTS) as inputs:
+        killed = launcher.run(tier, _job("execute", inputs))
     codes = {name: errno.errorcode.get(code, str(code)) for name, code in met.items() if code}
     return {name: codes.get(name, "allowed") for name in met} | {EXECUTE: killed.status}
 
 
-def _job(empty: Path, entry: str) -> Job:
-    return Job(environment=empty, code=PROBE, inputs=empty, entry=entry, limits=LIMITS)
+def _probe(
+    tier: Tier,
+    entry: str,
+    environment: Path | None = None,
+    parameters: str = "{}",
+    limits: Limits = LIMITS,
+) -> dict[str, Any]:
+    """What an entry of the probe returns, its one output. Raises Broken."""
+    with memory.files(INPUTS) as inputs:
+        job = replace(_job(entry, inputs), environment=environment, parameters=parameters.encode())
+        outcome = launcher.run(tier, replace(job, limits=limits))
+    if outcome.status != "ok":
+        raise Broken(f"the probe ended as {outcome.status}: {_tail(outcome.log)}")
+    head = int.from_bytes(outcome.output[:8], "big")
+    said: dict[str, Any] = json.loads(outcome.output[8 + head :])
+    return said
+
+
+def _job(entry: str, inputs: dict[str, int]) -> Job:
+    code = {PROBE.name: PROBE.read_bytes()}
+    return Job(code=code, inputs=inputs, entry=f"{PROBE.stem}:{entry}", limits=LIMITS)
 
 
 def _surprises(tier: Tier, observed: dict[str, str]) -> list[str]:
@@ -108,7 +136,10 @@ def _expected(tier: Tier) -> dict[str, tuple[str, ...]]:
         "socketpair": ("EAFNOSUPPORT",),
         "write /": ("EACCES",) if tier == "C" else ("EROFS",),
         "write /tmp": ("EACCES",) if tier == "C" else ("allowed",),
-        "write inputs": ("EACCES",) if tier == "C" else ("EROFS",),
+        "read an input": ("allowed",),
+        "write an input": ("EBADF",),
+        "map an input to write": ("EACCES",),
+        "open an input again": hidden,
         "read /etc/passwd": hidden,
         "list /proc": hidden,
         "fork": ("EPERM",),

@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -12,7 +13,9 @@ Status = Literal["ok", "failed", "limit", "policy"]
 """How a run ended: all that anyone outside the enclave learns about it, beside its output."""
 
 MAX_PARAMETERS: Final = 64 * 1024  # parameters are a few typed values; 64 KiB is generous
-ENTRY: Final = re.compile(r"(?=.{3,200}\Z)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+FUNCTION: Final = re.compile(r"(?=.{3,200}\Z)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+FOLDER: Final = re.compile(r"(?=.{1,200}\Z)[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*", re.ASCII)
+"""What a job may enter: a function of a module, or, in SQL, a folder of the bundle."""
 
 
 class BadJob(ProtocolError):
@@ -37,7 +40,7 @@ class NoTier(ProtocolError):
 class Limits:
     """The most that one run may use; what goes beyond ends it with status `limit`."""
 
-    memory: int = 2 << 30  # bytes of address space; numpy and pyarrow alone reserve about 1 GiB
+    memory: int = 4 << 30  # bytes of address space; numpy and pyarrow alone reserve about 1 GiB
     cpu: int = 300  # seconds of processor time, all threads together
     wall: float = 600.0  # seconds from start to end, by the monotonic clock
     processes: int = 64  # threads (the sandbox can have no second process)
@@ -55,14 +58,16 @@ DEFAULTS: Final = Limits()
 class Job:
     """One run of one algorithm. Raises BadJob if entry or parameters are malformed.
 
-    The three directories are seen read-only in the sandbox. Its user is not the enclave's where
-    the enclave is root: they must be readable to everybody, or lie in a `launcher.stage`.
+    Code and inputs have no path: they are in memory, and the inputs reach the sandbox by
+    descriptor, to be read only. The environment is seen read-only at a path; its files must be
+    readable to everybody, for the sandbox's user is not the enclave's where that one is root.
     """
 
-    environment: Path  # installed packages, addressed by digest
-    code: Path  # the algorithm's bundle, unpacked
-    inputs: Path  # tables/NAME.arrow: one Arrow IPC stream or file for each table
-    entry: str  # "package.module:function"
+    environment: Path | None = None  # installed packages, addressed by digest
+    code: Mapping[str, bytes] = field(default_factory=dict)  # the bundle's files by relative path
+    inputs: Mapping[str, int] = field(default_factory=dict)  # name -> descriptor of a memory file
+    made: Mapping[str, int] = field(default_factory=dict)  # the same, to write: for our own runners
+    entry: str  # "package.module:function", or a folder of the bundle
     parameters: bytes = b"{}"  # one JSON object, at most 64 KiB
     limits: Limits = DEFAULTS
     kind: str = "python"  # a key of runners.RUNNERS
@@ -70,8 +75,10 @@ class Job:
 
     def __post_init__(self) -> None:
         """Check what text can be checked."""
-        if not ENTRY.fullmatch(self.entry):
-            raise BadJob(f"the entry point {self.entry[:200]!r} is not like module:function")
+        if not (FOLDER if self.kind == "sql" else FUNCTION).fullmatch(self.entry):
+            raise BadJob(
+                f"the entry point {self.entry[:200]!r} is neither module:function nor a folder"
+            )
         if len(self.parameters) > MAX_PARAMETERS:
             raise BadJob(f"the parameters are longer than {MAX_PARAMETERS} bytes")
         try:

@@ -1,7 +1,8 @@
 """Runs one job in one sandbox: starts it, reads its two pipes, and ends it.
 
-The shim gets its orders in a sealed-off memory file as descriptor 0, the process writes its output
-to one pipe and its log to another. Whatever happens, nothing of the run is left when `run` returns.
+The shim gets its orders and the algorithm's code in a memory file as descriptor 0, the inputs as
+descriptors of others; the process writes its output to one pipe and its log to another. Nothing of
+a run has a path, and whatever happens, nothing of it is left when `run` returns.
 """
 
 import base64
@@ -9,26 +10,23 @@ import itertools
 import json
 import os
 import selectors
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from enclave_host import runners
-from enclave_host.cage import seccomp, tiers
-from enclave_host.cage.job import Broken, Job, Limits, Outcome, Status
+from enclave_host.cage import memory, readable, seccomp, tiers
+from enclave_host.cage.job import Broken, Job, Outcome, Status
 from enclave_host.cage.tiers import Tier
 
 READY: Final = b"\x06"  # what the shim writes first, see shim.py
 CHUNK: Final = 64 << 10  # bytes read from a pipe at once: its default capacity
-READ, ENTER = 4, 1  # bits of a directory's mode
 PATIENCE: Final = 10.0  # seconds that the kernel may take to bury a killed process
 
 _users = itertools.count(os.getpid())
@@ -93,34 +91,19 @@ def verdict(code: int) -> Status:
             return "failed"
 
 
-@contextmanager
-def stage(parent: Path | None = None) -> Iterator[Path]:
-    """Make a directory that only this process and the sandbox can enter; remove it at the end.
-
-    `parent` must be one that everybody may enter (mode o+x); default is the system's temporary
-    directory. Files put there need mode o+r, which is what they get by default.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="datacage-", dir=parent))
-    try:
-        if os.geteuid() == 0:
-            os.chown(folder, 0, tiers.GROUP)
-            folder.chmod(0o750)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _start(tier: Tier, job: Job, stack: ExitStack) -> tuple[subprocess.Popen[bytes], list[int]]:
     """Start the sandbox; return its process and the reading ends of output and log."""
     is_root = os.geteuid() == 0
     user = tiers.FIRST_USER + next(_users) % tiers.USERS if is_root else None
     outside = user if tier != "B" else None  # in tier B the shim drops to it
-    _require_readable(job, outside)
+    readable.require(job.environment, outside)
     output_end, output = _pipe(stack)
     log_end, log = _pipe(stack)
-    orders = _orders(tier, job, user, output.fileno())
-    passed = [output.fileno(), *([] if job.feed is None else [job.feed])]
-    with _memory_file(json.dumps(orders).encode()) as letter, output, log:
+    inputs = {name: _reader(number, stack) for name, number in job.inputs.items()} | dict(job.made)
+    orders = _orders(tier, job, user, output.fileno(), inputs)
+    passed = [output.fileno(), *inputs.values(), *([] if job.feed is None else [job.feed])]
+    letter = _letter(orders, job.code, stack)
+    with output, log:
         process = subprocess.Popen(  # noqa: S603 our own command line
             tiers.command(tier, job),
             stdin=letter,
@@ -145,15 +128,26 @@ def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
     )
 
 
-@contextmanager
-def _memory_file(content: bytes) -> Iterator[BinaryIO]:
-    with open(os.memfd_create("orders"), "w+b") as file:
-        file.write(content)
-        file.seek(0)
-        yield file
+def _reader(number: int, stack: ExitStack) -> int:
+    opened = memory.reader(number)
+    stack.callback(os.close, opened)
+    return opened
 
 
-def _orders(tier: Tier, job: Job, user: int | None, output: int) -> dict[str, Any]:
+def _letter(orders: dict[str, Any], code: Mapping[str, bytes], stack: ExitStack) -> int:
+    """The shim's orders and the algorithm's code: an 8-byte length, JSON, the files' bytes."""
+    head = json.dumps(orders).encode()
+    letter = memory.create(len(head).to_bytes(8, "big") + head)
+    stack.callback(memory.wipe, letter)
+    for content in code.values():
+        memory.append(letter, content)
+    os.lseek(letter, 0, os.SEEK_SET)
+    return letter
+
+
+def _orders(
+    tier: Tier, job: Job, user: int | None, output: int, inputs: Mapping[str, int]
+) -> dict[str, Any]:
     """Say to the shim what to build and what to run."""
     seen = tiers.view(tier, job)
     return {
@@ -161,30 +155,31 @@ def _orders(tier: Tier, job: Job, user: int | None, output: int) -> dict[str, An
         "feed": job.feed,
         "identity": [user, tiers.GROUP] if tier == "B" else None,
         "parent": os.getpid() if tier == "C" else None,
-        "limits": _resource_limits(job.limits, _neighbours() if tier == "C" and not user else 0),
+        "limits": _resource_limits(job, _neighbours() if tier == "C" and not user else 0),
         "filter": base64.b64encode(seccomp.program()).decode(),
         "readable": seen.readable,
         "writable": seen.writable,
         "landlock_required": tier == "C",
-        "runner": runners.source(job.kind),
+        "modules": runners.sources(job.kind),
+        "code": [[path, len(content)] for path, content in job.code.items()],
+        "inputs": inputs,
         "job": {
-            "code": seen.code,
             "environment": seen.environment,
-            "inputs": seen.inputs,
             "entry": job.entry,
             "parameters": job.parameters.decode(),
         },
     }
 
 
-def _resource_limits(limits: Limits, neighbours: int) -> dict[str, list[int]]:
+def _resource_limits(job: Job, neighbours: int) -> dict[str, list[int]]:
     """Return name of the RLIMIT -> (soft, hard); `neighbours` share the count of processes."""
+    limits = job.limits
     hard = {
         "AS": limits.memory,
         "DATA": limits.memory,
         "FSIZE": limits.tmp,
         "NPROC": limits.processes + neighbours,
-        "NOFILE": limits.files,
+        "NOFILE": limits.files + len(job.inputs) + len(job.made),
         "CORE": 0,
         "MEMLOCK": 0,
         "MSGQUEUE": 0,
@@ -206,26 +201,6 @@ def _neighbours() -> int:
         except OSError:
             continue  # it has just ended
     return count
-
-
-def _require_readable(job: Job, user: int | None) -> None:
-    """Refuse early, and say why, what the sandbox's user could not read."""
-    for folder in (job.environment, job.code, job.inputs):
-        if not folder.is_dir():
-            raise Broken(f"{folder} is not a directory")
-        whole = folder.resolve()
-        if user and not _permits(whole, READ | ENTER):
-            raise Broken(f"the datacage's user may not read {whole}: chmod o+rx, or use stage()")
-        for step in whole.parents if user else ():
-            if not _permits(step, ENTER):
-                raise Broken(f"the datacage's user may not enter {step}: chmod o+x, or use stage()")
-
-
-def _permits(folder: Path, rights: int) -> bool:
-    """Say whether the sandbox's user has these rights: as one of the group, or as anybody."""
-    status = folder.stat()
-    mode = status.st_mode >> 3 if status.st_gid == tiers.GROUP else status.st_mode
-    return mode & rights == rights
 
 
 def _collect(sinks: dict[int, Sink], deadline: float) -> bool:

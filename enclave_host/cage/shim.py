@@ -1,18 +1,22 @@
 """The last trusted code before the algorithm: it takes every right away from its own process.
 
 Runs inside the sandbox as `python3.11 -I -S -B -c SOURCE`, alone, with the standard library only;
-the trusted process reads this file but never runs it. Its orders come as JSON on descriptor 0
-(see launcher.py). Any step that fails ends the process before the algorithm is loaded.
+the trusted process reads this file but never runs it. Its orders come on descriptor 0: an 8-byte
+length, JSON, and the bytes of the algorithm's files (see launcher.py). Any step that fails ends the
+process before the algorithm is loaded.
 """
 
 import base64
 import ctypes
 import errno
+import fcntl
+import itertools
 import json
 import os
 import resource
 import signal
 import sys
+import types
 from typing import Any, NoReturn
 
 OUTPUT = 3  # the only way out, a pipe
@@ -91,11 +95,19 @@ def die_with_parent(parent: int | None) -> None:
         refuse("finding the enclave alive")
 
 
-def arrange_descriptors(output: int, feed: int | None) -> None:
-    """Keep 0 (the feed, or nothing), 1 and 2 (the log) and 3 (the output); close all others."""
+def arrange_descriptors(output: int, feed: int | None, inputs: dict[str, int]) -> dict[str, int]:
+    """Keep 0 (the feed, or nothing), 1 and 2 (the log), 3 (the output) and the inputs; close all
+    others. Returns the inputs' numbers.
+    """
+    moved = {
+        name: fcntl.fcntl(number, fcntl.F_DUPFD, OUTPUT + 1) for name, number in inputs.items()
+    }
     os.dup2(os.open("/dev/null", os.O_RDONLY) if feed is None else feed, 0)
     os.dup2(output, OUTPUT)
-    os.closerange(OUTPUT + 1, 1 << 30)
+    kept = [OUTPUT, *sorted(moved.values()), 1 << 30]
+    for before, after in itertools.pairwise(kept):
+        os.closerange(before + 1, after)
+    return moved
 
 
 def set_limits(limits: dict[str, list[int]]) -> None:
@@ -153,15 +165,27 @@ def install_filter(program: bytes) -> None:
         refuse("PR_SET_SECCOMP")
 
 
+def read_letter() -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The orders, and the algorithm's files by relative path."""
+    with open(0, "rb", closefd=False) as letter:
+        order: dict[str, Any] = json.loads(letter.read(int.from_bytes(letter.read(8), "big")))
+        return order, {path: letter.read(size) for path, size in order["code"]}
+
+
+def load(name: str, source: str) -> types.ModuleType:
+    """Make a trusted module that the next one may import by its name."""
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, f"<{name}>", "exec"), module.__dict__)  # noqa: S102 trusted source
+    return module
+
+
 def main() -> None:
     """Build the walls from outside to inside, then hand over to the runner."""
-    with open(0, "rb", closefd=False) as letter:
-        order: dict[str, Any] = json.load(letter)
+    order, code = read_letter()
     drop_root(order["identity"])
     die_with_parent(order["parent"])
-    arrange_descriptors(order["output"], order["feed"])
-    runner: dict[str, Any] = {"__name__": "runner"}
-    exec(compile(order["runner"], "<runner>", "exec"), runner)  # noqa: S102 trusted source
+    inputs = arrange_descriptors(order["output"], order["feed"], order["inputs"])
+    runner = [load(name, source) for name, source in order["modules"]][-1]
     program = base64.b64decode(order["filter"])
     set_limits(order["limits"])
     forbid_new_rights()
@@ -170,7 +194,7 @@ def main() -> None:
     # Byte code beside the sources is not part of the environment's digest: never load it.
     sys.pycache_prefix = "/nonexistent"
     os.write(OUTPUT, READY)
-    runner["run"](order["job"], OUTPUT)
+    runner.run({**order["job"], "code": code, "inputs": inputs}, OUTPUT)
 
 
 main()

@@ -9,10 +9,10 @@ The inner walls (shim.py, seccomp.py) are the same in each tier.
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, assert_never
+from typing import Final, Literal, NamedTuple, assert_never
 
 from enclave_host.cage.job import Job
 
@@ -24,6 +24,13 @@ BWRAP: Final = "/usr/bin/bwrap"
 PYTHON: Final = "/usr/bin/python3.11"
 LIBRARIES: Final = ("/usr/lib", "/usr/lib64")
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")
+OWN_CGROUP: Final = "/proc/self/cgroup"
+CGROUP_BOUNDS: Final = {
+    "": ("cpu.max", "memory.max"),
+    "cpu": ("cpu.cfs_quota_us", "cpu.cfs_period_us"),
+    "memory": ("memory.limit_in_bytes",),
+}
+"""Controller (none in version 2) -> the files that bound what the processes in a cgroup may use."""
 LANDLOCK_ABI: Final = 6  # the first that also stops abstract unix sockets and signals (Linux 6.12)
 
 SHIM: Final = (Path(__file__).parent / "shim.py").read_text("utf-8")
@@ -58,16 +65,16 @@ ENVIRON: Final = {
 class View:
     """Where the process in the sandbox finds things, and all that Landlock lets it touch."""
 
-    code: str
-    environment: str
-    inputs: str
+    environment: str | None
     scratch: str | None  # the one writable directory
+    more: tuple[str, ...] = ()  # further files that may be read
 
     @property
     def readable(self) -> list[str]:
         """Files and directories that may be read."""
         libraries = [path for path in LIBRARIES if Path(path).is_dir()]
-        return [*libraries, *DEVICES, self.environment, self.code, self.inputs]
+        environment = [self.environment] if self.environment else []
+        return [*libraries, *DEVICES, *environment, *self.more]
 
     @property
     def writable(self) -> list[str]:
@@ -79,28 +86,59 @@ def view(tier: Tier, job: Job) -> View:
     """Return what the algorithm sees in this tier."""
     match tier:
         case "A" | "B":
-            return View("/algorithm", "/environment", "/in", "/tmp")  # noqa: S108 a private one
+            return View("/environment" if job.environment else None, "/tmp")  # noqa: S108
         case "C":
-            paths = (job.code, job.environment, job.inputs)
-            code, environment, inputs = (str(path.resolve()) for path in paths)
-            return View(code, environment, inputs, None)
+            environment = str(job.environment.resolve()) if job.environment else None
+            return View(environment, None, _bounds() if job.kind == "sql" else ())
         case _:
             assert_never(tier)
 
 
-def obstacle(tier: Tier) -> str | None:
-    """Say why a tier cannot even be tried on this machine, and what would fix it; else None."""
+def _bounds() -> tuple[str, ...]:
+    """The files with the bounds of this process's cgroup (version 1 and 2), as far as they exist.
+
+    DuckDB reads them when it starts, whatever it is told, and fails where that is forbidden; where
+    namespaces hide them it goes on. Not the folder: beside them stands what the neighbours do.
+    """
+    found = [OWN_CGROUP]
+    for line in Path(OWN_CGROUP).read_text("utf-8").splitlines():
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            place = Path("/sys/fs/cgroup", controller, path.lstrip("/"))
+            found += [str(place / name) for name in CGROUP_BOUNDS.get(controller, ())]
+    return tuple(path for path in found if Path(path).is_file())
+
+
+class Obstacle(NamedTuple):
+    """Why a tier does not hold on this machine, and what would change that."""
+
+    reason: str
+    fix: str
+
+
+FIXES: Final[Mapping[Tier, str]] = {
+    "A": "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, "
+    "kernel.apparmor_restrict_unprivileged_userns=0 and a user.max_user_namespaces above 0; in a "
+    "container, a seccomp profile that allows unshare and mount",
+    "B": "run the enclave as root with CAP_SYS_ADMIN, as in a virtual machine of its own",
+    "C": "use Linux 6.12 or newer, with landlock among the names in /sys/kernel/security/lsm",
+}
+"""What to do about a tier that was tried and did not hold."""
+
+
+def obstacle(tier: Tier) -> Obstacle | None:
+    """Say why a tier cannot even be tried on this machine; None if it can."""
     if not os.access(PYTHON, os.X_OK):
-        return f"{PYTHON} is missing: install Python 3.11 of the system"
+        return Obstacle(f"{PYTHON} is missing", "install Python 3.11 of the system")
     if tier == "C":
         abi = ctypes.CDLL(None).syscall(444, None, 0, 1)  # landlock_create_ruleset, version
         if abi < LANDLOCK_ABI:
-            return f"Landlock ABI {max(abi, 0)}, needs {LANDLOCK_ABI}: use Linux 6.12 or newer"
+            return Obstacle(f"Landlock ABI {max(abi, 0)}, needs {LANDLOCK_ABI}", FIXES["C"])
         return None
     if not os.access(BWRAP, os.X_OK):
-        return f"{BWRAP} is missing: install bubblewrap"
+        return Obstacle(f"{BWRAP} is missing", "install bubblewrap")
     if tier == "B" and os.geteuid() != 0:
-        return "not root: run the enclave as root, or allow user namespaces for tier A"
+        return Obstacle("not root", "run the enclave as root, or allow user namespaces for tier A")
     return None
 
 
@@ -123,13 +161,9 @@ def command(tier: Tier, job: Job) -> list[str]:
 def _walls(job: Job) -> list[str]:
     """Namespaces, no capabilities, and a root that holds only what a run needs."""
     namespaces = ["pid", "net", "ipc", "uts", "cgroup-try"]
-    seen = view("A", job)
-    binds = [
-        (str(job.code), seen.code),
-        (str(job.environment), seen.environment),
-        (str(job.inputs), seen.inputs),
-        (PYTHON, PYTHON),
-    ]
+    binds = [(PYTHON, PYTHON)]
+    if job.environment:
+        binds.append((str(job.environment), "/environment"))
     return [
         *(f"--unshare-{name}" for name in namespaces),
         *("--hostname", "datacage", "--die-with-parent", "--cap-drop", "ALL"),

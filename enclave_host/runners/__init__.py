@@ -2,7 +2,7 @@
 
 A runner is a file that defines `run(job, output)`: it reads the tables, calls the algorithm,
 writes one document to the descriptor `output` and ends the process with one of the codes below.
-The trusted process reads its source and never imports it.
+The trusted process reads its source and never imports it; the shim loads it, after common.py.
 """
 
 from functools import cache
@@ -14,8 +14,16 @@ from protocol.errors import ProtocolError
 RUNNERS: Final = {
     "python": Path(__file__).parent / "python.py",
     "prepare": Path(__file__).parent / "prepare.py",
+    "gate": Path(__file__).parent / "gate.py",
+    "sql": Path(__file__).parent / "sql.py",
 }
 """Kind of algorithm -> its runner. A new kind is a new file and a new line here."""
+
+BESIDE: Final = {kind: Path(__file__).parent / "columns.py" for kind in ("prepare", "gate")}
+"""What a runner imports too: both look at columns of tables that come from others."""
+
+COMMON: Final = Path(__file__).parent / "common.py"
+"""What runners share; they import it by its real name."""
 
 LIMIT_EXIT: Final = 3  # the runner's exit code for: the memory was not enough
 
@@ -27,9 +35,13 @@ class UnknownKind(ProtocolError):
 
 
 @cache
-def source(kind: str) -> str:
-    """Return the source text of the runner for `kind`. Raises UnknownKind."""
+def sources(kind: str) -> list[tuple[str, str]]:
+    """Name and source text of the modules that the shim loads for `kind`, in this order; the last
+    is the runner. Raises UnknownKind.
+    """
     if kind not in RUNNERS:
         known = ", ".join(sorted(RUNNERS))
         raise UnknownKind(f"no runner for algorithms of kind {kind[:40]!r}; there are: {known}")
-    return RUNNERS[kind].read_text("utf-8")
+    beside = [BESIDE[kind]] if kind in BESIDE else []
+    paths = (COMMON, *beside, RUNNERS[kind])
+    return [(f"{__name__}.{path.stem}", path.read_text("utf-8")) for path in paths]

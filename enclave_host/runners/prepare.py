@@ -1,74 +1,108 @@
 """Checks shares against their data contract, and puts them together, inside the sandbox.
 
 Providers' bytes are hostile: Arrow is parsed here, never in the trusted process, and by code that
-is part of the measured runtime, never by the algorithm. The orders are inputs/plan.json: contract,
-person column, shares in order (file, and the one person it may be about), and the task. "check"
-reads one share from the standard input as it arrives, batch by batch, and keeps none of it;
-"combine" reads files. The answer is an 8-byte length, a JSON head, and, to combine, one Arrow
-stream of all rows without the person column. This file may use the standard library and, from the
-algorithm's environment, pyarrow.
+is part of the measured runtime, never by the algorithm. The orders are the input `plan`, JSON:
+contract, person column, shares in order, and the task.
+
+"check" reads one share from the standard input as it arrives, batch by batch, keeps none of it, and
+answers with a head. "combine" reads shares that lie in inputs (`extent`: input, start and size; and
+the one person that it may be about), also batch by batch, and writes one Arrow stream of all rows
+to the memory file `table`: without the person column, and with `_person`, which stands for the same
+person in all tables of this run and in no other. Its answer is a head, and after it 16 bytes each:
+for every row who it is about (tag), for every row what it says, and whose rows were left out.
+
+A head is an 8-byte length and JSON that names no person.
 """
 
 # ruff: noqa: ANN401 (pyarrow has no types)
 import hashlib
+import hmac
 import importlib
+import io
 import json
+import mmap
 import os
 import sys
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
-FAILED, LIMIT = 1, 3  # exit codes, see runners/__init__.py
+from enclave_host.runners.columns import Broken, arrow_type, checked
+from enclave_host.runners.common import Job, finish, mapped, write_all
+
+TAG = 16  # bytes that stand for a person, or for what a row says
+PERSON = "_person"
+WINDOW = 64 << 20  # bytes of the table that are mapped at once
+AT_ONCE = 32 << 20  # bytes of a share that are read whole
+BATCH = 1 << 16, 16 << 20  # rows or bytes that are written as one: many shares have one row
 
 
-class Broken(Exception):
-    """A rule of the contract does not hold; the text is COLUMN.RULE, never a value."""
+def run(job: Job, output: int) -> NoReturn:
+    """Do what the plan says and end the process."""
+    finish(job, lambda: answer(job["inputs"], output))
 
 
-def run(job: dict[str, str], output: int) -> NoReturn:
-    """Do what plan.json says and end the process."""
-    sys.path[:0] = [job["environment"]]
-    try:
-        answer(Path(job["inputs"]), output)
-        code = 0
-    except MemoryError:
-        code = LIMIT
-    except BaseException:
-        traceback.print_exc()
-        code = FAILED
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def answer(folder: Path, output: int) -> None:
+def answer(inputs: dict[str, int], output: int) -> None:
     """Do the plan's task and write the answer."""
-    plan = json.loads((folder / "plan.json").read_text("utf-8"))
+    plan = json.loads(bytes(mapped(inputs["plan"])))
     pyarrow = importlib.import_module("pyarrow")
     importlib.import_module("pyarrow.compute")
     if plan["task"] == "check":
         write_head(output, check(pyarrow, plan, sys.stdin.buffer))
-    else:
-        combine(pyarrow, plan, folder, output)
+        return
+    made = Table(pyarrow, plan, Windows(inputs["table"]))
+    write_head(output, combine(pyarrow, plan, inputs, made))
+    for part in (made.tags, made.contents, made.left_out):
+        write_all(output, part)
 
 
 def check(pyarrow: Any, plan: dict[str, Any], stream: Any) -> dict[str, Any]:
     """The head for one share that arrives on `stream`; all of it is read, whatever is wrong."""
-    columns, counted = Columns(pyarrow, plan), Counted(stream)
-    head: dict[str, Any] = {"fault": None, "rows": [0], "people": 0}
+    columns, counted = Columns(pyarrow, plan, plan["shares"][0]["person"]), Counted(stream)
+    people: set[bytes] = set()
+    head: dict[str, Any] = {"fault": None}
+
+    def note(arrays: list[Any]) -> None:
+        people.update(map(short, arrays[columns.place].unique().to_pylist()))
+
     try:
-        read_stream(pyarrow, counted, columns, plan["shares"][0]["person"])
+        read_stream(pyarrow, counted, columns, note)
     except Broken as broken:
         head["fault"] = str(broken)
     # Who sends must not be able to tell by a closed pipe, and when, what is wrong with the rows.
     while counted.read(1 << 20):
         continue
-    return head | {"rows": [columns.rows], "people": len(columns.people)}
+    return head | {"rows": [columns.rows], "people": len(people)}
 
 
-def read_stream(pyarrow: Any, stream: "Counted", columns: "Columns", person: str | None) -> None:
-    """Check batch after batch. Raises Broken."""
+def combine(
+    pyarrow: Any, plan: dict[str, Any], inputs: dict[str, int], made: "Table"
+) -> dict[str, Any]:
+    """Put the shares together in `made`; the head. After a fault nothing of it counts."""
+    try:
+        for share in plan["shares"]:
+            columns = Columns(pyarrow, plan, share["person"])
+            stream = Counted(opened(inputs, *share["extent"]))
+            made.begin(share["person"])
+            read_stream(pyarrow, stream, columns, made.add)
+        made.end()
+    except Broken as broken:
+        made.clear()
+        return {"fault": str(broken)}
+    return {"fault": None, "rows": made.rows, "left_out": made.left, "size": made.sink.size}
+
+
+def opened(inputs: dict[str, int], name: str, start: int, size: int) -> Any:
+    """A share as a file: whole, if it is small, or read as it is needed."""
+    if size <= AT_ONCE:
+        return io.BytesIO(os.pread(inputs[name], size, start))
+    os.lseek(inputs[name], start, os.SEEK_SET)
+    return open(inputs[name], "rb", closefd=False)
+
+
+def read_stream(
+    pyarrow: Any, stream: "Counted", columns: "Columns", use: Callable[[list[Any]], None]
+) -> None:
+    """Check batch after batch, and use those that keep the contract. Raises Broken."""
     taken = 0
     try:
         with pyarrow.ipc.open_stream(pyarrow.PythonFile(stream, "r")) as reader:
@@ -79,7 +113,7 @@ def read_stream(pyarrow: Any, stream: "Counted", columns: "Columns", person: str
                 # Compressed or overlapping buffers: few bytes that leave no memory for the rest.
                 if taken > stream.count:
                     raise Broken("table.format")
-                columns.take(batch, person)
+                use(columns.take(batch))
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         raise Broken("table.format") from error
     if stream.read(1):
@@ -108,180 +142,227 @@ class Counted:
 
 
 class Columns:
-    """What must hold of a share that comes in batches, and what was seen so far."""
+    """What must hold of one share that comes in batches, and what was seen so far."""
 
-    def __init__(self, pyarrow: Any, plan: dict[str, Any]) -> None:
-        """Nothing was seen yet."""
+    def __init__(self, pyarrow: Any, plan: dict[str, Any], person: str | None) -> None:
+        """Nothing was seen yet; `person` is the only one whom it may be about, if any."""
         self.pyarrow = pyarrow
         self.columns = plan["contract"]["columns"]
         self.bounds = plan["contract"]["rows"]
-        self.person = plan["person"]
+        self.person = person
+        self.place = [column["name"] for column in self.columns].index(plan["person"])
         self.rows = 0
-        self.people: set[bytes] = set()
-        self._unique: dict[str, set[bytes]] = {
-            column["name"]: set() for column in self.columns if column["unique"]
-        }
+        self._first: dict[str, Any] = {}
+        self._seen: dict[str, set[bytes]] = {}
 
     def require(self, names: list[str]) -> None:
         """Exactly the contract's columns. Raises Broken."""
         if sorted(names) != sorted(column["name"] for column in self.columns):
             raise Broken("table.columns")
 
-    def take(self, batch: Any, person: str | None) -> None:
-        """Check one more batch. Raises Broken."""
-        for column in self.columns:
-            array = checked(self.pyarrow, batch.column(column["name"]), column)
+    def take(self, batch: Any) -> list[Any]:
+        """One more batch, in the contract's order and types. Raises Broken."""
+        arrays = [checked(self.pyarrow, batch.column(one["name"]), one) for one in self.columns]
+        for column, array in zip(self.columns, arrays, strict=True):
             if column["unique"]:
                 self._take_unique(column["name"], array.drop_null())
-            if column["name"] == self.person:
-                self._take_people(array, person)
+        if self.person is not None and batch.num_rows:
+            self._require_person(arrays[self.place].unique().to_pylist())
         self.rows += batch.num_rows
         if self.rows > self.bounds[1]:
             raise Broken("table.rowCount")
+        return arrays
 
     def end(self) -> None:
         """All batches were seen. Raises Broken."""
         if self.rows < self.bounds[0]:
             raise Broken("table.rowCount")
+        if self.person is not None and not self.rows:
+            self._require_person([])
+
+    def _require_person(self, named: list[str]) -> None:
+        if named != [self.person]:
+            raise Broken(f"{self.columns[self.place]['name']}.other")
 
     def _take_unique(self, name: str, known: Any) -> None:
-        seen, before = self._unique[name], len(self._unique[name])
-        seen.update(short(value) for value in known.to_pylist())
-        if len(seen) < before + len(known):
-            raise Broken(f"{name}.unique")
-
-    def _take_people(self, array: Any, person: str | None) -> None:
-        named = array.unique().to_pylist()
-        if person is not None and named != [person] and len(array):
-            raise Broken(f"{self.person}.other")
-        self.people.update(short(value) for value in named)
+        """Between batches; within one, `checked` has looked. Most shares have one."""
+        if name not in self._seen and name not in self._first:
+            self._first[name] = known
+            return
+        seen = self._seen.setdefault(name, set())
+        for array in [self._first.pop(name), known] if name in self._first else [known]:
+            before = len(seen)
+            seen.update(map(short, array.to_pylist()))
+            if len(seen) < before + len(array):
+                raise Broken(f"{name}.unique")
 
 
 def short(value: Any) -> bytes:
     """16 bytes that stand for a value: hundreds of thousands of them must fit into memory."""
-    return hashlib.sha256(repr(value).encode()).digest()[:16]
+    return hashlib.sha256(repr(value).encode()).digest()[:TAG]
 
 
-def combine(pyarrow: Any, plan: dict[str, Any], folder: Path, output: int) -> None:
-    """Write the head, and the table if every share keeps its contract."""
-    tables: list[Any] = []
-    head: dict[str, Any] = {"fault": None, "share": None}
-    for place, share in enumerate(plan["shares"]):
-        try:
-            tables.append(read(pyarrow, folder / share["file"], plan, share["person"]))
-        except Broken as broken:
-            head = {"fault": str(broken), "share": place}
-            break
-    whole = pyarrow.concat_tables(tables) if tables else None
-    persons = [] if whole is None else whole.column(plan["person"]).to_pylist()
-    head |= {"rows": [table.num_rows for table in tables], "people": len(set(persons))}
-    if whole is None or head["fault"] is not None:
-        write_head(output, head)
-    else:
-        write_head(output, head | {"persons": persons, "contents": contents(pyarrow, whole, plan)})
-        write_all(output, to_stream(pyarrow, whole.drop_columns([plan["person"]])))
+class Windows:
+    """A memory file that is written a window at a time: a table needs no address space at once."""
+
+    closed = False
+
+    def __init__(self, descriptor: int) -> None:
+        """Write from its start, at most as far as it is long."""
+        self.descriptor = descriptor
+        self.capacity = os.fstat(descriptor).st_size
+        self.size = 0
+        self._window: mmap.mmap | None = None
+
+    def write(self, data: Any) -> int:
+        """Add bytes at the end. Raises MemoryError beyond the capacity."""
+        rest = memoryview(data).cast("B")
+        if self.size + len(rest) > self.capacity:
+            raise MemoryError("the tables are larger than the enclave's room for data")
+        written = len(rest)
+        while rest:
+            place = self.size % WINDOW
+            if place == 0 or self._window is None:
+                start = self.size - place
+                length = min(WINDOW, self.capacity - start)
+                self._window = mmap.mmap(self.descriptor, length, offset=start)
+            part = rest[: WINDOW - place]
+            self._window[place : place + len(part)] = part
+            self.size += len(part)
+            rest = rest[len(part) :]
+        return written
+
+    def flush(self) -> None:
+        """All is written already."""
+
+    def close(self) -> None:
+        """Forget the window."""
+        self._window = None
 
 
-def read(pyarrow: Any, path: Path, plan: dict[str, Any], person: str | None) -> Any:
-    """One share as a table with exactly the contract's columns and types. Raises Broken."""
-    columns = plan["contract"]["columns"]
-    try:
-        table = pyarrow.ipc.open_stream(pyarrow.memory_map(str(path))).read_all()
-        table.validate(full=True)
-        # Compressed or overlapping buffers: a small file that leaves no memory for anybody else's.
-        if table.nbytes > path.stat().st_size:
-            raise Broken("table.format")
-    except (pyarrow.ArrowException, ValueError, OSError) as error:
-        raise Broken("table.format") from error
-    low, high = plan["contract"]["rows"]
-    if not low <= table.num_rows <= high:
-        raise Broken("table.rowCount")
-    if sorted(table.column_names) != sorted(column["name"] for column in columns):
-        raise Broken("table.columns")
-    arrays = [checked(pyarrow, table.column(column["name"]), column) for column in columns]
-    table = pyarrow.table(arrays, names=[column["name"] for column in columns])
-    if person is not None and table.column(plan["person"]).unique().to_pylist() != [person]:
-        raise Broken(f"{plan['person']}.other")
-    return table
+class Table:
+    """The table of all shares, as far as it came: its rows go to `sink`, what they are about stays.
+
+    Overlap: where one person is in two shares, both are kept, or the person's own rows alone
+    ("vault"), or it is a fault ("refuse").
+    """
+
+    def __init__(self, pyarrow: Any, plan: dict[str, Any], sink: Windows) -> None:
+        """No row came yet."""
+        self.pyarrow, self.sink = pyarrow, sink
+        columns = plan["contract"]["columns"]
+        self.place = [column["name"] for column in columns].index(plan["person"])
+        self.overlap = plan["overlap"]
+        self.keys = [bytes.fromhex(plan[name]) for name in ("tag_key", "person_key")]
+        own = [share["person"] for share in plan["shares"] if share["person"] is not None]
+        self.vaults = self._values([tag(self.keys[0], person) for person in own])
+        others = [one for one in columns if one["name"] != plan["person"]]
+        fields = [(one["name"], arrow_type(pyarrow, one)) for one in others]
+        self.schema = pyarrow.schema([*fields, (PERSON, pyarrow.binary(TAG))])
+        self.writer = pyarrow.ipc.new_stream(pyarrow.PythonFile(sink, "w"), self.schema)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what is known of the rows."""
+        self.tags, self.contents, self.left_out = bytearray(), bytearray(), bytearray()
+        self.rows: list[int] = []
+        self.left: list[int] = []
+        self._waiting: list[Any] = []
+        self._held = (0, 0)
+        self._here: set[bytes] = set()
+        self._before: set[bytes] = set()
+        self._own = False
+
+    def begin(self, person: str | None) -> None:
+        """What comes next is of another share, a person's own or not."""
+        self._before |= self._here
+        self._here = set()
+        self._own = person is not None
+        self.rows.append(0)
+        self.left.append(0)
+
+    def add(self, arrays: list[Any]) -> None:
+        """Rows that keep the contract. Raises Broken if their people may not be in here."""
+        about = arrays[self.place]
+        others = [one for place, one in enumerate(arrays) if place != self.place]
+        tags, people = self._standing_for(about)
+        said = self._values(contents(self.pyarrow, others, len(about)))
+        if self.overlap == "refuse":
+            self._refuse(tags)
+        if self.overlap == "vault" and not self._own:
+            known = self.pyarrow.compute.is_in(tags, value_set=self.vaults)
+            gone = tags.filter(known).unique()
+            self.left_out += raw(gone)
+            self.left[-1] += len(gone)
+            kept = self.pyarrow.compute.invert(known)
+            tags, people, said, *others = (
+                one.filter(kept) for one in (tags, people, said, *others)
+            )
+        self.tags += raw(tags)
+        self.contents += raw(said)
+        self.rows[-1] += len(tags)
+        batch = self.pyarrow.record_batch([*others, people], schema=self.schema)
+        self._waiting.append(batch)
+        self._held = self._held[0] + batch.num_rows, self._held[1] + batch.nbytes
+        if self._held[0] >= BATCH[0] or self._held[1] >= BATCH[1]:
+            self._write()
+
+    def end(self) -> None:
+        """All rows came."""
+        self._write()
+        self.writer.close()
+        self.sink.close()
+
+    def _refuse(self, tags: Any) -> None:
+        self._here.update(tags.unique().to_pylist())
+        if not self._here.isdisjoint(self._before):
+            raise Broken("table.overlap")
+
+    def _standing_for(self, about: Any) -> tuple[Any, Any]:
+        """What stands for the person of each row: for the enclave, and for the algorithm."""
+        encoded = about.dictionary_encode()
+        named = encoded.dictionary.to_pylist()
+        tags, people = (self._values([tag(key, one) for one in named]) for key in self.keys)
+        return tags.take(encoded.indices), people.take(encoded.indices)
+
+    def _values(self, values: list[bytes]) -> Any:
+        return self.pyarrow.array(values, self.pyarrow.binary(TAG))
+
+    def _write(self) -> None:
+        """Write the batches that wait, as one."""
+        table = self.pyarrow.Table.from_batches(self._waiting, self.schema).combine_chunks()
+        self._waiting, self._held = [], (0, 0)
+        self.writer.write_table(table)
 
 
-def checked(pyarrow: Any, array: Any, column: dict[str, Any]) -> Any:
-    """The column in its contract's type, if every value keeps the contract. Raises Broken."""
-    compute, name = pyarrow.compute, column["name"]
-    array = cast(pyarrow, array, column)
-    if column["required"] and array.null_count:
-        raise Broken(f"{name}.required")
-    known = array.drop_null()
-    if column["unique"] and len(known.unique()) < len(known):
-        raise Broken(f"{name}.unique")
-    measure = {"string": compute.utf8_length, "binary": compute.binary_length}.get(column["type"])
-    measured, (low, high) = (known, BOUNDS) if measure is None else (measure(known), LENGTHS)
-    broken = {
-        low: lambda: compute.less(measured, column[low]),
-        high: lambda: compute.greater(measured, column[high]),
-        "pattern": lambda: differs(compute, known, column["pattern"]),
-        "values": lambda: outside(pyarrow, known, column["values"]),
-    }
-    for rule, test in broken.items():
-        if column[rule] not in (None, []) and holds(compute, test):
-            raise Broken(f"{name}.{rule}")
-    return array
+def tag(key: bytes, person: str) -> bytes:
+    """What stands for a person under this key."""
+    return hmac.digest(key, person.encode(), "sha256")[:TAG]
 
 
-def holds(compute: Any, test: Callable[[], Any]) -> bool:
-    """Whether any value is true."""
-    return bool(compute.any(test(), min_count=0).as_py())
+def raw(values: Any) -> bytes:
+    """The bytes of an array of tags, one after the other."""
+    if not len(values):
+        return b""
+    start = values.offset * TAG
+    return bytes(memoryview(values.buffers()[1])[start : start + len(values) * TAG])
 
 
-BOUNDS, LENGTHS = ("minimum", "maximum"), ("min_length", "max_length")
-
-
-def differs(compute: Any, texts: Any, pattern: str) -> Any:
-    """Which texts the pattern does not match in full."""
-    return compute.invert(compute.match_substring_regex(texts, f"^(?:{pattern})$"))
-
-
-def outside(pyarrow: Any, known: Any, values: list[Any]) -> Any:
-    """Which values are none of `values`."""
-    allowed = pyarrow.array(values, type=known.type)
-    return pyarrow.compute.invert(pyarrow.compute.is_in(known, value_set=allowed))
-
-
-def cast(pyarrow: Any, array: Any, column: dict[str, Any]) -> Any:
-    """The column in the one Arrow type of its logical type. Raises Broken."""
-    types = pyarrow.types
-    kinds = {
-        "integer": (types.is_integer,),
-        "number": (types.is_integer, types.is_floating),
-        "string": (types.is_string, types.is_large_string),
-        "boolean": (types.is_boolean,),
-        "binary": (types.is_binary, types.is_large_binary),
-    }[column["type"]]
-    wanted = {
-        "integer": pyarrow.int64(),
-        "number": pyarrow.float64(),
-        "string": pyarrow.string(),
-        "boolean": pyarrow.bool_(),
-        "binary": pyarrow.binary(),
-    }[column["type"]]
-    # A column of nothing but missing values has no type of its own.
-    if not any(is_kind(array.type) for is_kind in (types.is_null, *kinds)):
-        raise Broken(f"{column['name']}.type")
-    try:
-        return array.cast(wanted)
-    except pyarrow.ArrowException as error:
-        raise Broken(f"{column['name']}.type") from error
-
-
-def contents(pyarrow: Any, table: Any, plan: dict[str, Any]) -> list[str]:
-    """For each row the first 16 bytes of SHA-256 of what it says, without the person, as hex."""
+def contents(pyarrow: Any, columns: list[Any], rows: int) -> list[bytes]:
+    """For each row the first 16 bytes of SHA-256 of what it says, without the person. With the
+    lengths of its texts, no two rows look the same whatever they hold.
+    """
+    if not columns:
+        return [hashlib.sha256().digest()[:TAG]] * rows
     compute = pyarrow.compute
-    columns = [table.column(name) for name in table.column_names if name != plan["person"]]
     texts = [as_text(pyarrow, column) for column in columns]
+    free = [one for one in columns if pyarrow.types.is_string(one.type)]
+    lengths = [compute.binary_length(one).cast(pyarrow.string()) for one in free]
     joined = compute.binary_join_element_wise(
-        *texts, "\x1f", null_handling="replace", null_replacement="\x00"
+        *texts, *lengths, "\x1f", null_handling="replace", null_replacement="\x00"
     )
-    return [hashlib.sha256(text.encode()).hexdigest()[:32] for text in joined.to_pylist()]
+    found = joined.cast(pyarrow.binary()).to_pylist()
+    return [hashlib.sha256(text).digest()[:TAG] for text in found]
 
 
 def as_text(pyarrow: Any, column: Any) -> Any:
@@ -292,22 +373,7 @@ def as_text(pyarrow: Any, column: Any) -> Any:
     return pyarrow.array([one if one is None else one.hex() for one in values], pyarrow.string())
 
 
-def to_stream(pyarrow: Any, table: Any) -> Any:
-    """The table as one Arrow IPC stream; it carries no metadata of any provider."""
-    sink = pyarrow.BufferOutputStream()
-    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return memoryview(sink.getvalue())
-
-
 def write_head(descriptor: int, head: dict[str, Any]) -> None:
     """Write the head with its length before it."""
     text = json.dumps(head).encode()
     write_all(descriptor, len(text).to_bytes(8, "big") + text)
-
-
-def write_all(descriptor: int, document: Any) -> None:
-    """Write everything to a pipe that may take it in parts."""
-    rest = memoryview(document)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]

@@ -188,8 +188,8 @@ def _blocked(node: Node, collaboration: Collaboration) -> Iterator[str]:
     elected = election.elected()
     if elected is None:
         yield _no_host(node, election)
-    elif runs.pending_orders():
-        yield _run_step(node, collaboration, elected)
+    elif (step := runs.next_step(elected.term, int(time.time()))) is not None:
+        yield _run_step(node, collaboration, elected, step[0])
 
 
 def _no_host(node: Node, election: Election) -> str:
@@ -200,9 +200,9 @@ def _no_host(node: Node, election: Election) -> str:
     return f"no host in term {election.term} ({'; '.join(found) or 'no candidate has come'})"
 
 
-def _run_step(node: Node, collaboration: Collaboration, elected: Elected) -> str:
+def _run_step(node: Node, collaboration: Collaboration, elected: Elected, number: int) -> str:
     runs = collaboration.runs
-    place = (runs.next_number, elected.term)
+    place = (number, elected.term)
     host = node.world.name(elected.appointment.host)
     answers = runs.statements.get(place, {})
     if place not in runs.summons:

@@ -2,16 +2,24 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from node.node import Node
+from protocol import ceilings
 from protocol.attestation.policy import exposed, merge, named
 from protocol.keys import did_text
-from protocol.kinds.agreement import Agreement
+from protocol.kinds.agreement import Agreement, Runs, Trigger
 from protocol.kinds.attestation import Attestation
+from protocol.limits import WITHIN
 from protocol.machines.advisories import Given
 from protocol.machines.space import Space
 from protocol.terms import DIRECTIONS, decider
+
+OVERLAPS: Final = {
+    "vault": "of a person who gives own rows, those alone count",
+    "refuse": "one person in two shares holds the run",
+}
+"""What an agreement says about one person in two shares, where not both are kept."""
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 (any JSON)
@@ -58,7 +66,8 @@ def in_words(node: Node, document: Agreement) -> list[dict[str, str]]:
     ]
     lines += [("party", f"{p.name}: {', '.join(p.roles)} ({p.gdpr})") for p in document.parties]
     lines += _people(node, document) + _data(node, document)
-    lines += _algorithm(node, document) + _outputs(node, document) + _rules(node, document)
+    lines += _algorithm(node, document) + _outputs(node, document)
+    lines += _logs(node, document) + _limits(document) + _rules(node, document)
     lines += _runs(node, document)
     return [{"about": about, "says": says} for about, says in lines]
 
@@ -79,6 +88,8 @@ def _data(node: Node, document: Agreement) -> list[tuple[str, str]]:
             by = "people" if source.did is None else called(node, source.did, document)
             waits = ", no run without it" if source.waits else ""
             found.append(("data", f"{dataset.id} from {by} ({source.legal_basis}){waits}"))
+        if dataset.overlap != "keep":
+            found.append(("data", f"{dataset.id}: {OVERLAPS[dataset.overlap]}"))
     return found
 
 
@@ -87,8 +98,9 @@ def _algorithm(node: Node, document: Agreement) -> list[tuple[str, str]]:
     reviewers = ", ".join(called(node, did, document) for did in algorithm.reviewers)
     entries = ", ".join(entry.name for entry in algorithm.entries)
     provider = called(node, algorithm.provider, document)
+    read_by = "" if algorithm.sealed is None else "; confidential: only reviewers read it"
     return [
-        ("algorithm", f"{algorithm.bundle.hex()[:8]} by {provider}: {entries}"),
+        ("algorithm", f"{algorithm.bundle.hex()[:8]} by {provider}: {entries}{read_by}"),
         ("environment", algorithm.environment.hex()[:8]),
         ("reviews", f"{algorithm.reviews_needed} of {reviewers or 'nobody'}"),
     ]
@@ -99,8 +111,28 @@ def _outputs(node: Node, document: Agreement) -> list[tuple[str, str]]:
     for output in document.outputs:
         to = [called(node, did, document) for did in output.to]
         to += ["each person, the own part"] if output.subject else []
-        found.append(("output", f"{output.name} to {', '.join(to)}"))
+        words = f"{output.name} to {', '.join(to) or 'the next run'}"
+        about: list[str] = [output.format] if output.format != "json" else []
+        about += [f"means {output.context.hex()[:8]}"] if output.context is not None else []
+        found.append(("output", " ".join([words, *(f"({one})" for one in about)])))
     return found
+
+
+def _logs(node: Node, document: Agreement) -> list[tuple[str, str]]:
+    logs = document.logs
+    if logs is None:
+        return []
+    to = ", ".join(called(node, did, document) for did in logs.to)
+    what = "where it failed" if logs.what == "errors" else "all that the algorithm prints"
+    return [("log", f"{what}, at most {logs.bytes} bytes, to {to}")]
+
+
+def _limits(document: Agreement) -> list[tuple[str, str]]:
+    found = [
+        f"{name} {ceilings.words(name, value)}"
+        for name, value in ceilings.values(ceilings.agreed(document))
+    ]
+    return [("a run may use", ", ".join(found))]
 
 
 def _rules(node: Node, document: Agreement) -> list[tuple[str, str]]:
@@ -109,6 +141,8 @@ def _rules(node: Node, document: Agreement) -> list[tuple[str, str]]:
         party = decider(document, rule)
         by = "nobody" if party is None else called(node, party, document)
         value = getattr(document.rules, rule)
+        if value is None:  # a rule that nobody made
+            continue
         found.append(("rule", f"{direction.words(value)} (set by {by})"))
     return found
 
@@ -143,12 +177,31 @@ def advisory_in_words(node: Node, given: Given) -> str:
     return f"advisory {given.record.id.hex()[:8]} by {by} on {one.technology}: {one.reason}"
 
 
+def _bounds(runs: Runs) -> Iterator[str]:
+    yield f"{runs.attempts} attempts at one number, each at most {_span(runs.within or WITHIN)}"
+    if runs.deadline is not None:
+        yield f"an order that does not start within {_span(runs.deadline)} expires"
+
+
+def _trigger(node: Node, document: Agreement, one: Trigger) -> str:
+    by = ", ".join(called(node, did, document) for did in one.by)
+    missed = " (a missed time is skipped)" if one.missed == "skip" else ""
+    cause = f"event {one.event}" if one.cron is None else f"at {one.cron} UTC{missed}"
+    return f"{one.name}: {cause} runs {one.entry} {one.parameters}, ordered by {by}"
+
+
+def _span(seconds: int) -> str:
+    return days(seconds) if seconds % 86_400 == 0 else f"{seconds} s"
+
+
 def _runs(node: Node, document: Agreement) -> list[tuple[str, str]]:
     by = ", ".join(called(node, did, document) for did in document.runs.by)
     hosts = ", ".join(f"{host.name} ({host.region})" for host in document.hosts.candidates)
     lease = document.hosts.lease // 1000
     return [
-        ("runs", f"at most {document.runs.at_most}, ordered by {by}"),
+        ("runs", f"at most {document.runs.at_most}, ordered by {by or 'triggers alone'}"),
+        *(("runs", says) for says in _bounds(document.runs)),
+        *(("trigger", _trigger(node, document, one)) for one in document.runs.triggers),
         *(("attestation", says) for says in _attestation(document.attestation)),
         ("hosts", f"{hosts}; lease {lease} s; {document.hosts.standbys} standby"),
         ("end", f"shares and keys are erased within {days(document.retention)}"),

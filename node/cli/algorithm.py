@@ -5,44 +5,55 @@ from typing import Annotated
 
 import typer
 
+from node.cli import algorithm_local, environment
+from node.cli.algorithm_local import Folder
 from node.cli.space import Space
-from node.cli.talk import call
+from node.cli.talk import call, unfold
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Algorithms and reviews.")
+app.registered_commands += algorithm_local.app.registered_commands
+app.add_typer(environment.app, name="env")
 
-Folder = Annotated[Path, typer.Argument(help="Folder with manifest.yaml.")]
 Bundle = Annotated[str, typer.Argument(help="Name or short id.")]
-
-
-@app.command(epilog="Example: village algorithm env scientific a77d...10c4")
-def env(
-    name: Annotated[str, typer.Argument(help="As manifests call it.")],
-    digest: Annotated[str, typer.Argument(help="As village-enclave measure prints it.")],
-) -> None:
-    """Name an environment by its digest."""
-    from node.cli.show import tell
-
-    tell(call("algorithm.env", name=name, digest=digest))
-
-
-@app.command(epilog="Example: village algorithm pack ./cox-ph")
-def pack(folder: Folder) -> None:
-    """Say the digest of a folder; publish nothing."""
-    from node.cli.show import tell
-
-    tell(call("algorithm.pack", folder=folder.absolute()))
 
 
 @app.command(epilog="Example: village algorithm publish ./cox-ph")
 def publish(
     folder: Folder,
     note: Annotated[str | None, typer.Option(help="Words for the members.")] = None,
+    confidential: Annotated[
+        bool, typer.Option("--confidential", help="Only reviewers and enclaves see the code.")
+    ] = False,
+    reviewers: Annotated[str, typer.Option(help="Who may read it: @a,@b.")] = "",
     space: Space = None,
 ) -> None:
     """Publish a bundle to a space."""
     from node.cli.show import tell
 
-    tell(call("algorithm.publish", folder=folder.absolute(), note=note, space=space))
+    tell(
+        call(
+            "algorithm.publish",
+            folder=folder.absolute(),
+            note=note,
+            space=space,
+            confidential=confidential,
+            reviewers=[name for name in reviewers.split(",") if name],
+        )
+    )
+
+
+@app.command("open", epilog="Example: village algorithm open cox-ph --to ./cox-ph")
+def open_(
+    bundle: Bundle,
+    to: Annotated[Path, typer.Option(help="A folder, which is made; nobody else may look in.")],
+    space: Space = None,
+) -> None:
+    """Write the files of an algorithm; of a confidential one if it was sealed to you."""
+    from node.cli.show import tell
+
+    found = call("algorithm.open", bundle=bundle, space=space)
+    unfold(to, found["files"])
+    tell({"name": found["name"], "bundle": found["bundle"], "to": str(to)})
 
 
 @app.command(epilog="Example: village algorithm review cox-ph --text 'Read all of it.'")

@@ -172,12 +172,19 @@ def revoke(
         int | None,
         typer.Option(help="Unix time: own records from then on are void. Default: now."),
     ] = None,
+    leave_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out",
+            help="Also if topics find no pin: what a stolen key signed there is void.",
+        ),
+    ] = False,
     root: RootFile = None,
     unlock: RootUnlock = "prompt",
     config: Settings = DEFAULT,
 ) -> None:
     """Take the record key back. Of a stolen one nothing counts but what this node vouches for."""
-    _replace(reason, before, root, unlock, config)
+    _replace(reason, before, root, unlock, config, leave_out=leave_out)
 
 
 @app.command(epilog="Example: village key renew --guardian did:key:z6Mk... --needed 1")
@@ -248,7 +255,7 @@ def recoveries(space: SpaceOption = None) -> None:
 
 def _replace(
     reason: Literal["rotated", "lost", "stolen"], before: int | None, root: Path | None,
-    unlock: str, config: Path,
+    unlock: str, config: Path, *, leave_out: bool = False,
 ) -> None:  # fmt: skip
     from node import identities
     from node.cli.show import tell
@@ -257,6 +264,8 @@ def _replace(
     found = call("key.request", **parameters)
     with leaving():
         last = _newest(None)
+        if reason == "stolen" and not leave_out:
+            identities.check_left(found["pinned"], found["left"])
         asked = identities.open_request(base64.b64decode(found["request"]))
         plan = identities.replaced(last, asked, reason, pinned=reason == "stolen")
     tell(_install(_sign(last, plan, root, unlock, config)))

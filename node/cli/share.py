@@ -63,6 +63,25 @@ def list_(agreement: For = None) -> None:
     tell(call("share.list", id=agreement))
 
 
+@app.command("pull-back", epilog="Example: village share pull-back")
+def pull_back(
+    share: Annotated[str | None, typer.Argument(help="Short id; default: the own one.")] = None,
+    agreement: For = None,
+) -> None:
+    """Take an own share back: its key is destroyed, every host erases what it holds."""
+    from node.cli.show import tell
+
+    tell(call("share.pull-back", share=share, id=agreement))
+
+
+@app.command(epilog="Example: village share erasures")
+def erasures(agreement: For = None) -> None:
+    """What was erased, by whom and why, and which enclaves had a key."""
+    from node.cli.show import tell
+
+    tell(call("share.erasures", id=agreement))
+
+
 @app.command(epilog="Example: village share show")
 def show(
     share: Annotated[str | None, typer.Argument(help="Short id; default: the own one.")] = None,

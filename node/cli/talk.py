@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +129,20 @@ def write(file: Path, data: bytes) -> None:
         file.write_bytes(data)
     except OSError as error:
         usage(f"Cannot write {file}: {error.strerror}.")
+
+
+def unfold(folder: Path, files: Mapping[str, str]) -> None:
+    """Write files (relative path -> base64) into a new folder that nobody else may look into."""
+    import base64
+
+    try:
+        folder.mkdir(mode=0o700)
+        for name, text in files.items():
+            place = folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(base64.b64decode(text))
+    except OSError as error:
+        usage(f"Cannot write {folder}: {error.strerror}.")
 
 
 def card(file: Path) -> bytes:

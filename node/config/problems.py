@@ -12,12 +12,16 @@ PROBLEMS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One error of a configuration: where, what, and what would fix it. Line 0: no line."""
+    """One error of a configuration: where, what, and what would fix it. Line 0: no line.
+
+    `file` is set where several files are read together.
+    """
 
     line: int
     key: str
     detail: str
     fix: str
+    file: str = ""
 
 
 class ConfigError(ProtocolError):
@@ -34,7 +38,7 @@ class ConfigError(ProtocolError):
     def _lines(self) -> Iterator[str]:
         for problem in self.problems:
             key = f" {problem.key}:" if problem.key else ""
-            yield f"{self.file}:{problem.line}:{key} {problem.detail} {problem.fix}"
+            yield f"{problem.file or self.file}:{problem.line}:{key} {problem.detail} {problem.fix}"
 
 
 class Invalid(ProtocolError):

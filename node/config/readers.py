@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from node.config.problems import Invalid, shown
+from node.net.proxy import Proxy
 from node.store import StoreError
 from node.store.keystore import Unlock, parse_unlock
 
@@ -178,6 +180,26 @@ def bulk(value: object, base: Path) -> "Address | None":
         '"stream", or where the lane listens, as in "0.0.0.0:7702"; port 0 lets the system choose.'
     )
     return _address(value, base, fix)
+
+
+def read_proxy(value: object, base: Path) -> Proxy:
+    """An HTTP proxy as a URL; user and password stand in it, percent-encoded."""
+    fix = 'As in "http://proxy.example:3128", or "http://USER:PASSWORD@proxy.example:3128".'
+    text = read_text(value, base)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise Invalid("This is no address of a proxy.", fix) from error
+    rest = (parts.path in ("", "/"), not parts.query, not parts.fragment)
+    if parts.scheme != "http" or not parts.hostname or not port or not all(rest):
+        raise Invalid("This is no address of a proxy.", fix)
+    if (parts.username is None) != (parts.password is None):
+        raise Invalid("A proxy asks for user and password, or for neither.", fix)
+    login = None
+    if parts.username is not None and parts.password is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password)}"
+    return Proxy(parts.hostname, port, login)
 
 
 def parse_size(text: str) -> int:

@@ -21,6 +21,7 @@ from node.config.readers import (
     multiaddrs,
     not_yet,
     read_path,
+    read_proxy,
     read_query,
     read_size,
     read_socket,
@@ -29,6 +30,7 @@ from node.config.readers import (
     whole_number,
     yes_or_no,
 )
+from node.net.proxy import Proxy
 from node.store.keystore import UNLOCK, Unlock
 
 REQUIRED: Final = object()
@@ -85,7 +87,9 @@ class Network:
     bulk: Address | None = _key(
         bulk, "Where shares may come beside the connection; absent: only inside it.", "stream"
     )
-    proxy: None = _key(not_yet("Let the node dial directly."), "HTTP proxy to dial through.", None)
+    proxy: Proxy | None = _key(
+        read_proxy, "HTTP proxy (CONNECT) that all connections to others go through.", None
+    )
     bootstrap: tuple[str, ...] = _key(_BOOTSTRAP, "First peers, as multiaddrs with PeerId.", [])
 
 

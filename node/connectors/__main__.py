@@ -7,16 +7,13 @@ At its end it writes one line of JSON to standard error: {"rows", "excluded"} or
 import argparse
 import json
 import os
-import resource
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from node.connectors import CONTRACT_BYTES, SourceError, Summary
-
-MEMORY: Final = 4 * 2**30
-"""Bytes of address space; a batch needs some tens of megabytes."""
+from node.connectors.bounds import bound
 
 CPU: Final = 60
 """Seconds of processor time for any file, and one more for each MiB."""
@@ -60,17 +57,7 @@ def _bound(file: Path) -> None:
     except OSError as error:
         detail = f"Cannot open {file.name!r}: {error.strerror}."
         raise SourceError("source.file", detail, "Check the path in [sources].") from error
-    cpu = CPU + size // 2**20
-    for limit, value in (
-        (resource.RLIMIT_AS, MEMORY),
-        (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, 64),
-    ):
-        _, hard = resource.getrlimit(limit)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (value, value))
+    bound(CPU + size // 2**20)
 
 
 def _write(options: argparse.Namespace) -> Summary:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from node.console.picture import Fact, Picture, Plot, Row, hex_lines
+from node.console.picture import TONES, Fact, Picture, Plot, Row, hex_lines
 
 SHOWN: Final = 8
 """Refusals on the page."""
@@ -142,7 +142,6 @@ def _share(one: Answers) -> Row:
 
 def _run(one: Answers) -> Row:
     outcome = f"{one['outcome']} {one['code'] or ''}".strip()
-    tones = {"released": "good", "ordered": ""}
     return Row(
         cells=(
             str(one["number"] or ""),
@@ -150,7 +149,7 @@ def _run(one: Answers) -> Row:
             str(one["contributors"] or ""),
             outcome,
         ),
-        tone=tones.get(one["outcome"], "bad"),
+        tone=TONES.get(one["outcome"], "bad"),
     )
 
 

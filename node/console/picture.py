@@ -9,6 +9,9 @@ WIDTH: Final = 760
 HEIGHT: Final = 500
 """Units of the map's view box; the page scales it."""
 
+TONES: Final = {"released": "good", "ordered": "", "early": "", "running": ""}
+"""How a run or order looks by its outcome; every other is bad."""
+
 _RADIUS_X: Final = 300
 _RADIUS_Y: Final = 195
 _MIDDLE: Final = 229

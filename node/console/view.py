@@ -6,7 +6,7 @@ from typing import Any, Final
 from node.admin import methods
 from node.admin.failure import Failure
 from node.console.app import Look
-from node.console.picture import Fact, Picture, Plot, Row
+from node.console.picture import TONES, Fact, Picture, Plot, Row
 from node.node import Node
 from protocol.errors import ProtocolError
 
@@ -48,7 +48,7 @@ async def _picture(node: Node) -> Picture:
         simulated=host.get("confidential") is False,
         participants=plot.participants(),
         links=plot.links((me, other) for other in reached),
-        facts=_facts(status, host),
+        facts=_facts(status, host, space),
         shares=await _shares(node),
         runs=await _runs(node),
         refusals=await _refusals(node),
@@ -56,8 +56,9 @@ async def _picture(node: Node) -> Picture:
     )
 
 
-def _facts(status: dict[str, Any], host: dict[str, Any]) -> tuple[Fact, ...]:
-    facts = [
+def _facts(status: dict[str, Any], host: dict[str, Any], space: dict[str, Any]) -> tuple[Fact, ...]:
+    facts = _of_space(space)
+    facts += [
         Fact(label="agreements", value=", ".join(status.get("agreements", ())) or "none"),
         Fact(label="term", value=str(host.get("term", "-"))),
         Fact(label="host", value=str(host.get("host") or "none")),
@@ -67,6 +68,17 @@ def _facts(status: dict[str, Any], host: dict[str, Any]) -> tuple[Fact, ...]:
         Fact(label="stuck", value=f"{one['about']} {one['why']}") for one in status.get("stuck", ())
     ]
     return tuple(facts)
+
+
+def _of_space(space: dict[str, Any]) -> list[Fact]:
+    """Who belongs to it, who decides, and how often that was changed."""
+    if not space:
+        return []
+    founded = f"epoch {space['epoch']}" if space["founded"] else "not founded yet"
+    return [
+        Fact(label="space", value=f"{space['name']}, {founded}"),
+        Fact(label="members", value=f"{len(space['members'])}, decide by {space['admission']}"),
+    ]
 
 
 async def _shares(node: Node) -> tuple[Row, ...]:
@@ -90,7 +102,7 @@ async def _runs(node: Node) -> tuple[Row, ...]:
                 str(one["contributors"] or "-"),
                 one["code"] or one["outcome"],
             ),
-            tone={"released": "good", "ordered": ""}.get(one["outcome"], "bad"),
+            tone=TONES.get(one["outcome"], "bad"),
         )
         for one in reversed(found[-SHOWN:])
     )

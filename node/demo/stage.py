@@ -22,8 +22,6 @@ DEMO: Final = PROJECT / "configs" / "demo"
 ENVIRONMENTS: Final = PROJECT / ".cache" / "environments"
 LUNG: Final = PROJECT / ".cache" / "demo-data" / "lifelines" / "datasets" / "lung.csv"
 
-SHM: Final = "/dev/shm"  # noqa: S108 (a memory file system: open rows never touch a disk)
-
 HOSPITALS: Final = {f"hospital-{letter.lower()}": letter for letter in "ABCD"}
 HOSTS: Final = {"host-1": "enclave-1", "host-2": "enclave-2"}
 FOUNDERS: Final = ("registrar", *HOSPITALS)
@@ -40,11 +38,10 @@ class NotHere(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where everything lies. `run` is the folder of sockets, `memory` where the enclaves work."""
+    """Where everything lies. `run` is the folder of sockets."""
 
     folder: Path
     run: Path
-    memory: Path
     cast: Cast
 
     def home(self, name: str) -> Path:
@@ -69,9 +66,8 @@ class Stage:
         return self.folder / "logs"
 
     def strike(self) -> None:
-        """Remove the folder of sockets, and what an enclave that was killed left in memory."""
-        for folder in (self.run, self.memory):
-            shutil.rmtree(folder, ignore_errors=True)
+        """Remove the folder of sockets."""
+        shutil.rmtree(self.run, ignore_errors=True)
 
 
 def build(folder: Path) -> Stage:
@@ -81,12 +77,10 @@ def build(folder: Path) -> Stage:
             raise NotHere(f"{path.name} is missing: the demo runs in a checkout, after make setup")
     _clear(folder)
     cast = split(LUNG.read_text("utf-8"))
-    run, memory = (Path(tempfile.mkdtemp(prefix="village-", dir=where)) for where in (None, SHM))
-    stage = Stage(folder.resolve(), run, memory, cast)
-    for made in (run, memory):
-        made.chmod(0o711)  # the datacage's own user passes through, and sees no more
+    run = Path(tempfile.mkdtemp(prefix="village-"))
+    stage = Stage(folder.resolve(), run, cast)
+    run.chmod(0o711)  # the datacage's own user passes through, and sees no more
     _show_environments(run / "environments")
-    (run / "memory").symlink_to(memory)
     for name in NODES:
         _participant(stage, name)
     for name, letter in HOSPITALS.items():

@@ -12,14 +12,18 @@ from typing import Final, Literal, cast, get_args
 
 from node.config import FILE, ConfigError, Problem
 from node.documents import algorithm_bundle, attestation, strict_yaml
+from node.documents.agreement_limits import read_limits
+from node.documents.agreement_logs import read_logs
+from node.documents.agreement_rules import read_format, read_rules
+from node.documents.agreement_runs import read_runs
 from node.documents.fields import SHA256, Problems, Table, read_digest
 from protocol import limits, shape
 from protocol.identity import Participant
 from protocol.kinds import agreement as k
-from protocol.kinds.algorithm import Manifest, Parameter
+from protocol.kinds.algorithm import Bundle, Parameter
 from protocol.kinds.consent import Notice
 from protocol.kinds.identity import Role
-from protocol.terms import DIRECTIONS, SMALL_CELLS
+from protocol.terms import DIRECTIONS
 
 SUBJECT: Final = "data-subject"
 _MANY: Final = 2**31
@@ -31,7 +35,8 @@ class Setting:
     """What an agreement file cannot say itself.
 
     `author`: did of who proposes; `names`: petname without @ -> participant; `digests`: name ->
-    digest of environments and of enclave software; `start`: unix seconds; `salt`: 32 random bytes.
+    digest of environments and of enclave software; `start`: unix seconds; `salt`: 32 random bytes;
+    `sealed`: provider and digest of a confidential bundle -> digest of its sealed form.
     """
 
     author: bytes
@@ -41,18 +46,19 @@ class Setting:
     digests: Mapping[str, bytes]
     start: int
     salt: bytes
+    sealed: Mapping[tuple[bytes, bytes], bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """A document ready to propose; `blobs` (digest -> bytes) are to be published with it.
 
-    `manifest` is there if the bundle was packed from a folder.
+    `bundle` is there if the bundle was packed from a folder.
     """
 
     document: k.Agreement
     blobs: Mapping[bytes, bytes]
-    manifest: Manifest | None
+    bundle: Bundle | None
 
 
 def load(path: Path, setting: Setting) -> Draft:
@@ -65,7 +71,7 @@ def load(path: Path, setting: Setting) -> Draft:
     reading = _Reading(path.parent, setting)
     document = reading.document(problems.table(value))
     problems.check()
-    return Draft(document=document, blobs=reading.blobs, manifest=reading.manifest)
+    return Draft(document=document, blobs=reading.blobs, bundle=reading.bundle)
 
 
 def _bytes(path: Path, size: int) -> bytes:
@@ -87,7 +93,7 @@ class _Reading:
     folder: Path
     setting: Setting
     blobs: dict[bytes, bytes] = field(default_factory=dict)
-    manifest: Manifest | None = None
+    bundle: Bundle | None = None
 
     def document(self, top: Table) -> k.Agreement:
         """The document; where a problem was found, an empty value stands in its place."""
@@ -104,9 +110,11 @@ class _Reading:
             datasets=self._datasets(top.tables("data")),
             algorithm=self._algorithm(top.table("algorithm")),
             outputs=self._outputs(top.tables("outputs")),
-            rules=_rules(top.table("rules")),
+            logs=read_logs(top, self._dids),
+            limits=read_limits(top),
+            rules=read_rules(top),
             rule_sources=tuple(sources),
-            runs=self._runs(top.table("runs")),
+            runs=read_runs(top.table("runs"), self._dids, self._file),
             attestation=attestation.read(top.table("attestation"), self.setting.digests),
             hosts=self._hosts(top.table("host")),
             retention=top.table("end").duration("retention"),
@@ -173,6 +181,7 @@ class _Reading:
                 contract=self._file(table, "contract"),
                 person=table.text("person"),
                 sources=self._sources(table.table("from")),
+                overlap=cast("k.Overlap", table.choice("overlap", get_args(k.Overlap), "keep")),
             )
             for name, table in tables.items()
         )
@@ -192,7 +201,8 @@ class _Reading:
         return tuple(sources)
 
     def _algorithm(self, table: Table) -> k.Algorithm:
-        bundle = self._bundle(table)
+        confidential = table.flag("confidential", default=False)
+        digest = self._bundle(table, confidential=confidential)
         environment = table.digest("environment", self.setting.digests)
         reviews = table.table("reviews")
         entries = (
@@ -201,16 +211,27 @@ class _Reading:
         )
         provider = self._participant(table, table.text("provider"), "provider")
         return k.Algorithm(
-            bundle=bundle,
+            bundle=digest,
             environment=environment,
             provider=bytes(32) if provider is None else provider.did,
             entries=tuple(entries),
             reviews_needed=reviews.number("at_least", 0, limits.PARTIES),
             reviewers=self._dids(reviews, "by"),
+            sealed=self._sealed(table, provider, digest) if confidential else None,
         )
 
-    def _bundle(self, table: Table) -> bytes:
-        """The digest of the bundle: given, or of the folder that is packed here."""
+    def _sealed(self, table: Table, provider: Participant | None, bundle: bytes) -> bytes:
+        """The digest of the sealed form that the provider of a confidential bundle published."""
+        found = None if provider is None else self.setting.sealed.get((provider.did, bundle))
+        if found is None:
+            fix = "Its provider does: village algorithm publish --confidential."
+            table.problem("confidential", "Nobody published this bundle sealed.", fix)
+        return found or bytes(32)
+
+    def _bundle(self, table: Table, *, confidential: bool) -> bytes:
+        """The digest of the bundle: given, or of the folder that is packed here. A confidential
+        one is no blob: others would fetch it.
+        """
         text = table.text("bundle")
         if text.startswith(SHA256):
             return table.digest("bundle", {})
@@ -218,25 +239,34 @@ class _Reading:
         if path is None:
             return bytes(32)
         packed = algorithm_bundle.pack(path, self.setting.digests)
-        self.manifest = packed.manifest
-        return self._keep(packed.raw)
+        self.bundle = packed.bundle
+        return packed.digest if confidential else self._keep(packed.raw)
 
     def _outputs(self, tables: Mapping[str, Table]) -> tuple[k.Output, ...]:
         outputs = []
         for name, table in tables.items():
-            schema = self._file(table, "schema")
-            to = table.texts("to")
+            form = read_format(table)
+            to = table.texts("to", () if form == "state" else None)
             dids = tuple(did for one in to if one != SUBJECT for did in self._did(table, one, "to"))
-            output = k.Output(name=name, schema=schema, to=dids, subject=SUBJECT in to)
+            output = k.Output(
+                name=name,
+                format=form,
+                schema=None if form == "state" else self._schema(table, name),
+                context=self._file(table, "context") if table.has("context") else None,
+                to=dids,
+                subject=SUBJECT in to,
+            )
             outputs.append(output)
         return tuple(outputs)
 
-    def _runs(self, table: Table) -> k.Runs:
-        return k.Runs(
-            by=self._dids(table, "by"),
-            at_most=table.number("at_most", 1, _MANY),
-            attempts=table.number("attempts", 1, 1000),
+    def _schema(self, table: Table, output: str) -> bytes:
+        """The digest of the output model: the file named here, else the one in the bundle."""
+        models = (
+            {one.output: one.file for one in self.bundle.manifest.models} if self.bundle else {}
         )
+        if table.has("schema") or self.bundle is None or output not in models:
+            return self._file(table, "schema")
+        return self._keep(self.bundle.files[models[output]])
 
     def _hosts(self, table: Table) -> k.Hosts:
         candidates = []
@@ -329,15 +359,4 @@ def _purpose(table: Table) -> k.Purpose:
         approvals=tuple(approvals),
         jurisdiction=table.text("jurisdiction"),
         duration=table.duration("duration"),
-    )
-
-
-def _rules(table: Table) -> k.Rules:
-    small_cells = table.choice("small_cells", SMALL_CELLS)
-    return k.Rules(
-        min_contributors=table.number("min_contributors", 1, _MANY),
-        min_change=table.number("min_change", 0, _MANY),
-        small_cells=cast("Literal['refuse', 'suppress']", small_cells),
-        precision=table.number("precision", 0, 15),
-        output_bytes=table.size("output"),
     )

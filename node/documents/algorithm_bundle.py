@@ -5,7 +5,6 @@ The bundle holds every file of the folder, so that a changed word in a README is
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,14 +12,18 @@ from pathlib import Path
 from typing import Final, Literal, cast, get_args, get_type_hints
 
 from node.config import ConfigError, Problem
+from node.config.problems import shown
 from node.documents import strict_yaml
-from node.documents.fields import Problems, Table
+from node.documents.fields import Problems, Table, read_digest
 from protocol import limits, shape
-from protocol.kinds.algorithm import Bundle, Entry, Manifest, Parameter, unpack
+from protocol.kinds import algorithm
+from protocol.kinds.algorithm import Bundle, Contract, Entry, Kind, Manifest, Model, Parameter
 
 MANIFEST: Final = "manifest.yaml"
+KINDS: Final = get_args(Kind)
+FORMATS: Final[Mapping[str, Literal["json", "arrow"]]] = {".json": "json", ".odcs.yaml": "arrow"}
+"""How the file of an output model ends -> the format of the output."""
 
-_FUNCTION: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _LEFT_OUT: Final = frozenset({"__pycache__"})
 _TYPES: Final = get_args(get_type_hints(Parameter)["type"])
 _BIGGEST: Final = 2**53
@@ -28,57 +31,100 @@ _BIGGEST: Final = 2**53
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """A bundle ready to publish: exact bytes, their digest, the manifest."""
+    """A bundle ready to publish: exact bytes, their digest, what is in them."""
 
     raw: bytes
     digest: bytes
-    manifest: Manifest
+    bundle: Bundle
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says about itself."""
+        return self.bundle.manifest
 
 
 def pack(folder: Path, environments: Mapping[str, bytes]) -> Packed:
     """The bundle of `folder`; `environments` maps the names of environments to their digests.
 
-    Raises ConfigError with every problem of the manifest, Refused (codec.too-large) if the whole is
-    larger than limits.BLOB.
+    Raises ConfigError with every fault of the folder and its manifest, by file and line, Refused
+    (codec.too-large) if the whole is larger than limits.BLOB.
     """
-    files = dict(_files(folder))
+    bundle = read(folder, environments)
+    raw = shape.encode(bundle)
+    # Every reader must be able to do the same.
+    return Packed(raw=raw, digest=hashlib.sha256(raw).digest(), bundle=algorithm.unpack(raw))
+
+
+def read(folder: Path, environments: Mapping[str, bytes]) -> Bundle:
+    """The bundle of `folder`, not yet encoded. Raises ConfigError as `pack` does."""
+    strange: list[Problem] = []
+    files = dict(_files(folder, strange))
     if MANIFEST not in files:
         raise _refused(folder / MANIFEST, "The folder has no manifest.", "Write manifest.yaml.")
-    manifest = parse_manifest(files[MANIFEST], environments)
-    raw = shape.encode(Bundle(manifest=manifest, files=files))
-    unpack(raw)  # every reader must be able to do the same
-    return Packed(raw=raw, digest=hashlib.sha256(raw).digest(), manifest=manifest)
-
-
-def parse_manifest(data: bytes, environments: Mapping[str, bytes]) -> Manifest:
-    """The manifest in `data`, field by field as in the protocol. Raises ConfigError."""
-    value, lines = strict_yaml.load(data, MANIFEST)
+    value, lines = strict_yaml.load(files[MANIFEST], MANIFEST)
     problems = Problems(MANIFEST, lines)
-    top = problems.table(value)
-    manifest = Manifest(
+    bundle = Bundle(manifest=_manifest(problems.table(value), environments), files=files)
+    for problem in strange:
+        problems.take(problem)
+    for fault in algorithm.faults(bundle):
+        if fault.file:
+            problems.take(Problem(0, "", fault.detail, fault.fix, file=shown(fault.file)))
+        elif not problems.noted(fault.place):
+            problems.add(fault.place, fault.detail, fault.fix)
+    problems.check()
+    return bundle
+
+
+def _manifest(top: Table, environments: Mapping[str, bytes]) -> Manifest:
+    """Field by field as in the protocol."""
+    return Manifest(
         name=top.text("name"),
         version=top.text("version"),
-        kind=cast("Literal['python']", top.choice("kind", ("python",))),
+        kind=cast("Kind", top.choice("kind", KINDS)),
         author=top.text("author"),
         licence=top.text("licence"),
-        environment=top.digest("environment", environments),
+        environment=_environment(top, environments),
         inputs=top.texts("inputs"),
+        contracts=tuple(_contracts(top.table("contracts", optional=True))),
         entries=tuple(_entry(row) for row in top.rows("entries")),
+        models=tuple(_models(top.table("models", optional=True))),
         description=top.text("description", size=limits.TEXT),
     )
-    problems.check()
-    return manifest
+
+
+def _environment(top: Table, environments: Mapping[str, bytes]) -> bytes:
+    """The digest that stands there, or that of a name."""
+    text = top.text("environment")
+    found = environments.get(text) or read_digest(text)
+    if found is None and text:
+        names = f", or: {', '.join(sorted(environments))}" if environments else ""
+        fix = f"village algorithm env build LOCK; sha256: and 64 digits{names}."
+        top.problem("environment", f"No environment {shown(text)} is known here.", fix)
+    return found or bytes(32)
+
+
+def _contracts(table: Table) -> Iterator[Contract]:
+    for dataset in table:
+        yield Contract(dataset=dataset, file=table.text(dataset))
+
+
+def _models(table: Table) -> Iterator[Model]:
+    """The format of an output follows from the end of its model's name."""
+    for output in table:
+        file = table.text(output)
+        formats = [format_ for end, format_ in FORMATS.items() if file.endswith(end)]
+        if file and not formats:
+            table.problem(output, "This is no output model.", f"It ends in {' or '.join(FORMATS)}.")
+        yield Model(output=output, file=file, format=(*formats, "json")[0])
 
 
 def _entry(row: Table) -> Entry:
-    function = row.text("function")
-    if function and not _FUNCTION.fullmatch(function):
-        row.problem("function", "This is no function.", 'As in "module:function".')
     return Entry(
         name=row.text("name"),
-        function=function,
-        parameters=tuple(_parameter(one) for one in row.rows("parameters")),
-        outputs=row.texts("outputs"),
+        function=row.text("function"),
+        parameters=tuple(_parameter(one) for one in row.rows("parameters", optional=True)),
+        outputs=row.texts("outputs", ()),
+        states=row.texts("states", ()),
     )
 
 
@@ -95,17 +141,21 @@ def _parameter(row: Table) -> Parameter:
     return Parameter(name=name, type=cast("Literal['any_of', 'one_of']", kind), choices=choices)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _files(folder: Path, strange: list[Problem]) -> Iterator[tuple[str, bytes]]:
     """Relative POSIX path and content of each file; bounded in number and size."""
     total = 0
-    for number, path in enumerate(sorted(_paths(folder))):
+    for number, path in enumerate(sorted(_paths(folder, strange))):
         total += path.lstat().st_size
         if number >= limits.ITEMS or total > limits.BLOB:
             raise _refused(folder, "The folder is too large.", "Keep data out of the bundle.")
-        yield path.relative_to(folder).as_posix(), path.read_bytes()
+        try:
+            yield path.relative_to(folder).as_posix(), path.read_bytes()
+        except OSError as error:
+            _unreadable(error)
 
 
-def _paths(folder: Path) -> Iterator[Path]:
+def _paths(folder: Path, strange: list[Problem]) -> Iterator[Path]:
+    """The files that count; what is no plain file is noted in `strange`."""
     for here, folders, names in os.walk(folder, onerror=_unreadable):
         folders[:] = [name for name in folders if _counts(name)]
         for path in (Path(here, name) for name in [*folders, *names] if _counts(name)):
@@ -113,7 +163,9 @@ def _paths(folder: Path) -> Iterator[Path]:
             if stat.S_ISREG(mode):
                 yield path
             elif not stat.S_ISDIR(mode):
-                raise _refused(path, "This is not a plain file.", "Copy its content there.")
+                name = shown(path.relative_to(folder).as_posix())
+                detail, fix = "This is not a plain file.", "Copy its content there."
+                strange.append(Problem(0, "", detail, fix, file=name))
 
 
 def _counts(name: str) -> bool:

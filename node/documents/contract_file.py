@@ -8,6 +8,7 @@ from node.documents.fields import Problems
 from protocol import limits
 
 _ASKED = ("kind", "id", "version")
+_PERSON = "personColumn"
 
 
 def load(path: Path) -> bytes:
@@ -31,3 +32,13 @@ def identify(data: bytes, name: str = "contract") -> tuple[str, str]:
     found = top.text("id"), top.text("version")
     problems.check()
     return found
+
+
+def person(data: bytes) -> str | None:
+    """The column that the contract marks as who a row is about (customProperties)."""
+    try:
+        value, _ = strict_yaml.load(data, "contract")
+        found = [one["value"] for one in value["customProperties"] if one["property"] == _PERSON]
+    except (ConfigError, TypeError, KeyError):
+        return None
+    return found[0] if found and isinstance(found[0], str) else None

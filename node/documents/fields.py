@@ -33,6 +33,15 @@ class Problems:
         """Note a problem at `path`."""
         self._found.append(Problem(self._line(path), path, detail, fix))
 
+    def take(self, problem: Problem) -> None:
+        """Note a problem that was found elsewhere."""
+        self._found.append(problem)
+
+    def noted(self, path: str) -> bool:
+        """Whether something is wrong at `path`, or in what it stands in."""
+        keys = [problem.key for problem in self._found if problem.key]
+        return any(path == key or path.startswith((f"{key}.", f"{key}[")) for key in keys)
+
     def table(self, value: object, path: str = "") -> "Table":
         """A table to read; what nobody reads in it will be refused."""
         if not isinstance(value, dict):
@@ -132,6 +141,10 @@ class Table:
             known = ", ".join(sorted(names)) or "no name is known"
             self.problem(key, "This is no digest.", f"sha256: and 64 digits, or: {known}.")
         return found or bytes(32)
+
+    def plain(self, key: str, default: object) -> Any:  # noqa: ANN401 (any value of a file)
+        """Any value, as it stands in the file."""
+        return self._get(key, default)
 
     def bounds(self, key: str) -> tuple[int, int]:
         """A list of two whole numbers, the lower one first."""

@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
 from node.config import FILE, ConfigError, Problem
+from node.documents.agreement_rules import read_parts
 from node.documents.fields import Problems, Table
 from protocol import policy
 from protocol.attestation.policy import TECHNOLOGIES
+from protocol.budget import MILLION, TRILLION
 from protocol.errors import Refused
 from protocol.keys import did_parse
 from protocol.kinds.identity import Role
-from protocol.policy import Allow, AskWhen, Partners, Policy, Reviewed, Technologies
-from protocol.terms import SMALL_CELLS
+from protocol.policy import Allow, AskWhen, News, Partners, Policy, Reviewed, Technologies
+from protocol.terms import NOISE, SMALL_CELLS
 
 _THEN: Final = ("accept", "counter", "ask")
-_NEWS: Final = ("new recipient", "new code")
+_NEWS: Final = get_args(News)
 _ROLES: Final = ("any", *get_args(Role))
 _RUNS: Final = 1_000_000
 _PEOPLE: Final = 1_000_000_000
@@ -71,6 +73,12 @@ def _allow(rule: Table) -> Allow:
         min_change=_floor(rule, "min_change", 0, _PEOPLE),
         precision=_floor(rule, "precision", 0, 15),
         small_cells=_small_cells(rule),
+        logs=cast("Literal['none', 'errors', 'all']", rule.choice("logs", policy.LOGS, "none")),
+        output_rows=_floor(rule, "output_rows", 1, _PEOPLE),
+        **_noise(rule),
+        attempts_max=_floor(rule, "attempts_max", 1, _RUNS),
+        order_deadline=rule.duration("order_deadline") if rule.has("order_deadline") else None,
+        run_within=rule.duration("run_within") if rule.has("run_within") else None,
     )
 
 
@@ -82,6 +90,19 @@ def _small_cells(rule: Table) -> Literal["suppress", "refuse"] | None:
     if not rule.has("small_cells"):
         return None
     return cast("Literal['suppress', 'refuse']", rule.choice("small_cells", SMALL_CELLS))
+
+
+def _noise(rule: Table) -> dict[str, Any]:
+    """As in `noise = { mechanism = "laplace", in_all = "4" }`: at least this, at most that."""
+    if not rule.has("noise"):
+        return {}
+    table = rule.table("noise")
+    found: dict[str, Any] = {"noise": table.choice("mechanism", NOISE)}
+    if table.has("in_all"):
+        found["epsilon_total"] = read_parts(table, "in_all", MILLION)
+    if table.has("delta"):
+        found["delta"] = read_parts(table, "delta", TRILLION)
+    return found
 
 
 def _partners(table: Table) -> Partners:
@@ -136,5 +157,5 @@ def _ask(row: Table) -> AskWhen:
     when = row.texts("when")
     for news in sorted(set(when) - set(_NEWS)):
         row.problem("when", f"{news[:40]!r} is not known.", f"One of: {', '.join(_NEWS)}.")
-    known = cast("tuple[Literal['new recipient', 'new code'], ...]", when)
+    known = cast("tuple[News, ...]", when)
     return AskWhen(when=known, remind=row.duration("remind"))

@@ -11,16 +11,19 @@ from dataclasses import dataclass
 import trio
 
 from node.net.address import parse
+from node.net.proxy import Connect, direct
 from node.net.transport import (
     FRAME_LIMIT,
     GOSSIP_LIMIT,
     Closed,
     FrameTooLarge,
+    Hears,
     NotAdmitted,
     Receive,
     Stalled,
     StreamTask,
     Unreachable,
+    everybody,
 )
 
 _FRAMES_UNDER_WAY = 8
@@ -137,10 +140,12 @@ class MemoryTransport:
 
     def __init__(self, network: "MemoryNetwork", peer_id: str, port: int, admits: Admits) -> None:
         self.peer_id = peer_id
+        self.connect: Connect = direct
         self.admits = admits
         self.port = port
         self.served: dict[str, tuple[StreamTask, bool]] = {}
         self.topics: dict[str, Receive] = {}
+        self.hears: dict[str, Hears] = {}
         self._network = network
 
     def addresses(self) -> tuple[str, ...]:
@@ -168,9 +173,11 @@ class MemoryTransport:
         self._network.spread(self.peer_id, topic, bytes(data))
         await trio.lowlevel.checkpoint()
 
-    def subscribe(self, topic: str, receive: Receive) -> None:
-        """Call `receive` once for each message of other admitted peers on a topic."""
-        self.topics[topic] = receive
+    def subscribe(self, topic: str, receive: Receive, hears: Hears = everybody) -> None:
+        """Call `receive` once for each message of other admitted peers on a topic; what is said
+        there goes only to those that `hears` names.
+        """
+        self.topics[topic], self.hears[topic] = receive, hears
 
 
 class MemoryNetwork:
@@ -225,11 +232,18 @@ class MemoryNetwork:
         return ours
 
     def spread(self, own: str, topic: str, data: bytes) -> None:
-        """Bring a message to all subscribers that admit its publisher."""
+        """Bring a message to all subscribers that admit its publisher, and that it lets hear it."""
+        sender = self._nodes.get(own)
+        hears = everybody if sender is None else sender.hears.get(topic, everybody)
         for node in tuple(self._nodes.values()):
             ends = (own, node.peer_id)
             welcome = node.peer_id != own and node.admits(own) and topic in node.topics
-            if welcome and self.weather.reaches(*ends) and not self.weather.loses(*ends):
+            if (
+                welcome
+                and hears(node.peer_id)
+                and self.weather.reaches(*ends)
+                and not self.weather.loses(*ends)
+            ):
                 self._tasks.start_soon(self._deliver, node, topic, own, data)
 
     async def _deliver(self, node: MemoryTransport, topic: str, own: str, data: bytes) -> None:

@@ -8,6 +8,7 @@ finished), so whatever must be complete carries its own length, digest and ackno
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from node.net.proxy import Connect
 from protocol.errors import ProtocolError
 
 FRAME_LIMIT = 1024 * 1024 + 64 * 1024
@@ -92,6 +93,14 @@ StreamTask = Callable[[Stream], Awaitable[None]]
 Receive = Callable[[str, bytes], None]
 """Takes (publisher, message) from gossip; must return at once."""
 
+Hears = Callable[[str], bool]
+"""Whether a peer may hear a topic now; asked for each message that is sent or passed on to it."""
+
+
+def everybody(_peer: str) -> bool:
+    """A topic that every admitted peer may hear."""
+    return True
+
 
 class Transport(Protocol):
     """A node's place in the network."""
@@ -99,6 +108,11 @@ class Transport(Protocol):
     @property
     def peer_id(self) -> str:
         """Our own PeerId, as text."""
+        ...
+
+    @property
+    def connect(self) -> Connect:
+        """How this node dials TCP, for the lanes beside its streams."""
         ...
 
     def addresses(self) -> tuple[str, ...]:
@@ -127,6 +141,9 @@ class Transport(Protocol):
         """Gossip a message, best effort. Raises FrameTooLarge above GOSSIP_LIMIT."""
         ...
 
-    def subscribe(self, topic: str, receive: Receive) -> None:
-        """Call `receive` once for each new message of other admitted peers on a topic."""
+    def subscribe(self, topic: str, receive: Receive, hears: Hears = everybody) -> None:
+        """Call `receive` once for each new message of other admitted peers on a topic.
+
+        What is said or passed on there goes only to peers that `hears` names when it leaves.
+        """
         ...

@@ -236,11 +236,7 @@ async def consent_renew(
     vault: str | None = None,
 ) -> Json:
     """Consent again, for the runs that come, before the consent in force ends."""
-    async with keeper.using(vault) as light:
-        id_ = _known(light, agreement)
-        way = _address(light, id_)
-        await keeper.somewhere(way, gateway, lambda a: light.renew(id_, a))
-        return _participation(light, id_)
+    return await _say(keeper, vault, agreement, gateway, LightPeer.renew)
 
 
 @_act("consent.refuse")
@@ -268,10 +264,21 @@ async def consent_withdraw(
     vault: str | None = None,
 ) -> Json:
     """End the consent for ever, and tell all parties; again, to gather more receipts."""
+    return await _say(keeper, vault, agreement, gateway, LightPeer.withdraw)
+
+
+async def _say(
+    keeper: Keeper,
+    vault: str | None,
+    agreement: str | None,
+    gateway: str | None,
+    word: Callable[[LightPeer, bytes, str], Awaitable[object]],
+) -> Json:
+    """Say something about a participation that is known, through a gateway that answers."""
     async with keeper.using(vault) as light:
         id_ = _known(light, agreement)
         way = _address(light, id_)
-        await keeper.somewhere(way, gateway, lambda a: light.withdraw(id_, a))
+        await keeper.somewhere(way, gateway, lambda a: word(light, id_, a))
         return _participation(light, id_)
 
 

@@ -1,5 +1,6 @@
 """The light peer's side of its two wires: one stream to a gateway, one question to a registrar."""
 
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -51,22 +52,31 @@ class GatewayCall:
     async def pile(self, agreement: bytes) -> Pile:
         """Everything needed to verify an agreement, raw."""
         found = await self._ask(pw.GetDossier(agreement=agreement), pw.Dossier)
-        records: list[bytes] = []
-        after, more = 0, True
-        while more:
-            page = await self._ask(pw.GetRecords(agreement=agreement, after=after), pw.RecordsPage)
-            records += page.records
-            more = page.more and page.next > after and bool(page.records)
-            after = page.next
-            if len(records) > RECORDS:
-                raise Refused("codec.too-large", f"more than {RECORDS} records")
+        records = await self._records(agreement)
+        terms: list[bytes] = []
+        if found.charter is not None:
+            terms = await self._records(hashlib.sha256(found.charter).digest())
         return Pile(
             agreement=found.agreement,
             charter=found.charter,
             charter_votes=found.charter_votes,
             reviews=found.reviews,
             records=tuple(records),
+            terms=tuple(terms),
         )
+
+    async def _records(self, topic: bytes) -> list[bytes]:
+        """All records that the gateway shows of a topic. Raises Refused (codec.too-large)."""
+        records: list[bytes] = []
+        after, more = 0, True
+        while more:
+            page = await self._ask(pw.GetRecords(agreement=topic, after=after), pw.RecordsPage)
+            records += page.records
+            more = page.more and page.next > after and bool(page.records)
+            after = page.next
+            if len(records) > RECORDS:
+                raise Refused("codec.too-large", f"more than {RECORDS} records")
+        return records
 
     async def blob(self, agreement: bytes, digest: bytes) -> bytes:
         """A blob that the agreement names, or leaves by their root; the caller checks it."""
@@ -114,6 +124,10 @@ class GatewayCall:
     async def acknowledge(self, upto: int) -> None:
         """Let the gateway delete what is safe at home."""
         await self._ask(pw.AckMail(upto=upto), Done)
+
+    async def lacking(self, agreement: bytes, number: int) -> None:
+        """Say that an own result of a run never came."""
+        await self._ask(pw.Lacking(agreement=agreement, number=number), Done)
 
     async def _ask(self, request: object, answer: type[T]) -> T:
         with trio.fail_after(ANSWER_TIME):

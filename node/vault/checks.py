@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from node.vault import space_terms
 from protocol import decision, kinds, limits, record, shape, token, topic
 from protocol.attestation import policy as policies
 from protocol.attestation.appraise import Appraisal, appraise
@@ -16,17 +17,18 @@ from protocol.errors import ProtocolError, Refused
 from protocol.events import Received
 from protocol.identity import History, Participant, learn, open_identity
 from protocol.kinds.agreement import Agreement, Dataset, People
-from protocol.kinds.algorithm import Bundle, unpack
+from protocol.kinds.algorithm import Bundle
 from protocol.kinds.consent import Notice, StopRight
 from protocol.kinds.host import EnclaveKeys
 from protocol.kinds.identity import Admission, PersonCredential
-from protocol.kinds.space import Charter, Review
+from protocol.kinds.space import Charter, Review, Terms
 from protocol.machines.advisories import Ground
 from protocol.machines.agreement import Collaboration, Self
 from protocol.machines.election import Elected
 from protocol.machines.membership import CHARTER_SLOT
 from protocol.machines.space import last_words
 from protocol.record import Record
+from protocol.sealing import code
 from protocol.topic import Opening
 
 
@@ -40,13 +42,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Pile:
-    """What a gateway handed over, raw."""
+    """What a gateway handed over, raw; `terms` are records of the space."""
 
     agreement: bytes
     charter: bytes | None
     charter_votes: tuple[bytes, ...]
     reviews: tuple[bytes, ...]
     records: tuple[bytes, ...]
+    terms: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +143,9 @@ def examine(
         raise Refused("agreement.ended", "its time is over, or has not begun")
     found = _Findings()
     found.add("agreement", f"{len(document.parties)} of {len(document.parties)} parties signed")
-    charter = _check_charter(pile, document, people, found)
+    terms = _check_space(pile, document, people, found)
     machine = told(opening, machine.me, pile.records, known)
-    machine.election.heed(Ground(floors=charter.terms.attestation))
+    machine.election.heed(Ground(floors=terms.attestation))
     reviewers = _check_reviews(pile.reviews, machine, found)
     return Dossier(opening, machine, people, _dataset(document), reviewers, tuple(found.checks))
 
@@ -176,13 +179,14 @@ def _fill(machine: Collaboration, waiting: list[Record]) -> None:
         waiting = late
 
 
-def check_credential(people: People, raw: bytes, category: str, now: int) -> None:
+def check_credential(people: People, registrar: bytes, raw: bytes, category: str, now: int) -> None:
     """Hold the person's own credential against the agreement: same registrar, same category.
 
-    Raises Refused (credential.*).
+    Which key the registrar signed it with is between the two: it may have rotated it since. Raises
+    Refused (credential.*).
     """
     credential = token.open_(raw, "person", PersonCredential)
-    if credential.key not in people.registrar_keys:
+    if people.registrar != registrar:
         raise Refused("credential.issuer", "the agreement names another registrar than yours")
     if credential.body.category != category:
         raise Refused("credential.subject", f"the agreement is for people of {category!r}")
@@ -293,18 +297,23 @@ def check_digest(raw: bytes, digest: bytes, what: str) -> None:
 
 
 def check_bundle(raw: bytes, document: Agreement) -> Bundle:
-    """The approved code. Raises Refused (run.code, shape.mismatch)."""
-    if hashlib.sha256(raw).digest() != document.algorithm.bundle:
+    """The approved code, or what is shown of it if it is confidential.
+
+    Raises Refused (run.code, algorithm.*, shape.mismatch).
+    """
+    if hashlib.sha256(raw).digest() != document.algorithm.shown:
         raise Refused("run.code")
-    return unpack(raw)
+    return code.interface(raw, document.algorithm)
 
 
 _TOLERANCE = 300
 """Seconds by which a person's clock may be behind."""
 
 
-def _check_charter(pile: Pile, document: Agreement, people: People, found: _Findings) -> Charter:
-    """The space is the one the agreement names, founded by all, and trusts the registrar."""
+def _check_space(pile: Pile, document: Agreement, people: People, found: _Findings) -> Terms:
+    """The space is the one the agreement names, founded by all, and trusts the registrar by the
+    terms in force: those of the charter, or of the last change that its voters made final.
+    """
     if pile.charter is None:
         raise Refused("topic.opening", "the gateway does not show the space's charter")
     opening = topic.read_opening(pile.charter)
@@ -328,13 +337,17 @@ def _check_charter(pile: Pile, document: Agreement, people: People, found: _Find
         rule=rule,
     )
     found.add("charter", f"{len(founders)} of {len(founders)} founders signed {charter.name!r}")
-    if people.registrar not in charter.terms.registrars:
+    space = space_terms.told(opening, (*pile.charter_votes, *pile.terms))
+    if space.epoch.number:
+        found.add("terms", f"changed {space.epoch.number} times since, each by a quorum")
+    if people.registrar not in space.terms.registrars:
         raise Refused("credential.issuer", "the space does not trust the agreement's registrar")
-    known = founders.get(people.registrar)
+    known = space.histories.get(people.registrar)
     if known is not None and not set(people.registrar_keys) <= known.record_keys:
         raise Refused("credential.issuer", "the agreement gives the registrar other keys")
-    found.add("registrar", f"{known.name if known else 'the registrar'} is trusted by the space")
-    return charter
+    name = known.participant.name if known else "the registrar"
+    found.add("registrar", f"{name} is trusted by the space")
+    return space.terms
 
 
 def _check_reviews(

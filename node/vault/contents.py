@@ -44,11 +44,11 @@ class Keys:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentShare:
     """A share that was made under a consent: its id, key, header and raw token; `receipt` is the
-    enclave's raw receipt record, once it took the whole.
+    enclave's raw receipt record, once it took the whole. A withdrawal destroys the key.
     """
 
     id: Hash
-    key: Hash = field(repr=False)
+    key: Hash | None = field(default=None, repr=False)
     header: Annotated[bytes, Max(1024)]
     token: Annotated[bytes, Max(8192)]
     receipt: Raw | None = None

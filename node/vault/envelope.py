@@ -11,7 +11,7 @@ from node import wire
 from node.share_upload import Parcel, plain_bytes
 from protocol import keys, shape, token
 from protocol.attestation.evidence import enclave_id
-from protocol.kinds.agreement import Agreement, Dataset, People
+from protocol.kinds.agreement import Agreement, Dataset, People, recipients_of
 from protocol.kinds.consent import (
     Consent,
     PersonEnvelope,
@@ -69,7 +69,7 @@ def make_consent(
     agreement: bytes, document: Agreement, people: People, terms: Terms, person: Secrets
 ) -> bytes:
     """The consent token to an agreement, to all its recipients, until it ends."""
-    recipients = sorted({did for output in document.outputs for did in output.to})
+    recipients = sorted(recipients_of(document))
     body = Consent(
         agreement=agreement,
         ordinal=terms.ordinal,

@@ -192,7 +192,9 @@ class LightPeer:
             return visit
         enrolment = self.vault.enrolment
         category = token.open_(enrolment.credential, "person", PersonCredential).body.category
-        checks.check_credential(dossier.people, enrolment.credential, category, now)
+        checks.check_credential(
+            dossier.people, enrolment.registrar, enrolment.credential, category, now
+        )
         request = pw.AdmissionRequest(
             registrar=enrolment.registrar, agreement=dossier.id, key=person.key
         )
@@ -363,6 +365,7 @@ class LightPeer:
     async def _fetch(self, visit: Visit) -> Participation:
         await results.fetch_uses(self.vault, visit.call, visit.dossier)
         await results.fetch_results(self.vault, visit.call, visit.dossier, visit.gateway)
+        await results.ask_for_missing(self.vault, visit.call, visit.dossier)
         return self.vault.participation(visit.dossier.id)
 
     def receipt(self, agreement: bytes, runs: Collection[int] = ()) -> bytes:

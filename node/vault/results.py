@@ -8,6 +8,7 @@ from typing import Final
 from node.vault.callers import GatewayCall
 from node.vault.checks import Dossier
 from node.vault.contents import Participation, Result, Use
+from node.vault.steps import told_of
 from node.vault.vault import Vault
 from protocol import keys, limits, merkle, shape
 from protocol.audit import receipt
@@ -114,13 +115,13 @@ async def _take(vault: Vault, call: GatewayCall, dossier: Dossier, number: int) 
         vault.note("mail refused", dossier.id, f"item {number}: {error.code}")
         return True
     part = vault.participation(dossier.id)
-    if any((one.run, one.name) == (output.run, output.name) for one in part.results):
-        return True
+    if any((one.number, one.name) == (delivery.number, output.name) for one in part.results):
+        return True  # what an earlier term released is the same
     result = Result(
         number=delivery.number,
         run=output.run,
         name=output.name,
-        blob=vault.blobs.put(output.json),
+        blob=vault.blobs.put(output.content),
         at=int(time.time()),
     )
     vault.change(
@@ -144,8 +145,8 @@ def open_result(part: Participation, dossier: Dossier, delivery: Delivery) -> Se
     enclave, which alone knew salt and key.
     """
     person = keys.public(part.keys.signing)
-    committed = dossier.machine.runs.committed().get(delivery.number)
-    if committed is None or committed[0].id != delivery.run or committed[1].outcome != "released":
+    committed = dossier.machine.runs.decided(delivery.run)
+    if committed is None or (delivery.number, "released") != _ending(committed[1]):
         raise Refused("run.votes", f"run {delivery.number} was not released")
     promised = {(one.name, one.to) for one in committed[1].outputs}
     if delivery.to != person or (delivery.name, dossier.id) not in promised:
@@ -158,6 +159,26 @@ def open_result(part: Participation, dossier: Dossier, delivery: Delivery) -> Se
     if not any(use.used for use in part.uses if use.number == delivery.number):
         raise Refused("audit.altered", "a result of a run that did not use the share")
     return output
+
+
+def _ending(run: Run) -> tuple[int, str]:
+    return run.number, run.outcome
+
+
+async def ask_for_missing(vault: Vault, call: GatewayCall, dossier: Dossier) -> None:
+    """Say which own results never came, where the enclave that had them is gone."""
+    part, document = vault.participation(dossier.id), dossier.document
+    own = {output.name for output in document.outputs if output.subject}
+    here = {one.number for one in part.results}
+    if not part.given or not told_of(part.given[-1]):
+        return
+    for use in part.uses:
+        if not use.used or use.number in here:
+            continue
+        if dossier.machine.runs.releasable(use.number, dossier.id) is None or not own:
+            continue
+        vault.note("result missing", dossier.id, f"run {use.number}: its host is gone")
+        await call.lacking(dossier.id, use.number)
 
 
 def build_receipt(vault: Vault, agreement: bytes, chosen: Collection[int] = ()) -> bytes:

@@ -96,7 +96,7 @@ async def fetch_material(visit: Visit) -> Material:
         await visit.call.blob(dossier.id, dossier.people.notice), dossier.people
     )
     bundle = checks.check_bundle(
-        await visit.call.blob(dossier.id, document.algorithm.bundle), document
+        await visit.call.blob(dossier.id, document.algorithm.shown), document
     )
     contract = await visit.call.blob(dossier.id, dataset.contract)
     checks.check_digest(contract, dataset.contract, "the data contract")
@@ -189,6 +189,8 @@ def unfinished(given: Given, enclave: bytes) -> envelope.SealedShare | None:
     sent = given.share
     if sent is None or sent.receipt is not None or enclave not in wrapped_to(sent):
         return None
+    if sent.key is None:
+        return None  # its consent was withdrawn
     return envelope.SealedShare(sent.id, sent.token, sent.header, sent.key)
 
 
@@ -203,13 +205,15 @@ def with_share(given: tuple[Given, ...], ordinal: int, share: SentShare) -> tupl
 
 
 def all_stopped(part: Participation) -> Participation:
-    """The participation with a signed withdrawal of every consent."""
+    """The participation with a signed withdrawal of every consent, and no share key any more."""
     own, right = secrets_of(part), part.right or b""
 
     def stopped(one: Given) -> Given:
         if one.stop is not None:
             return one
-        return replace(one, stop=envelope.make_stop(part.agreement, one.consent, own, right))
+        stop = envelope.make_stop(part.agreement, one.consent, own, right)
+        share = replace(one.share, key=None) if one.share is not None else None
+        return replace(one, stop=stop, share=share)
 
     return replace(part, given=tuple(map(stopped, part.given)))
 

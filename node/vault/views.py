@@ -14,6 +14,7 @@ from node.vault.light import Shown
 from node.vault.standing import Standing
 from protocol import token
 from protocol.kinds.consent import Consent
+from protocol.kinds.run import LOG
 from protocol.terms import DIRECTIONS
 
 Json = dict[str, Any]
@@ -162,7 +163,12 @@ def _recipients(dossier: Dossier) -> list[Json]:
         {"output": output.name, "to": [dossier.name(did) for did in output.to]}
         for output in dossier.document.outputs
         if output.to
-    ]
+    ] + _logs(dossier)
+
+
+def _logs(dossier: Dossier) -> list[Json]:
+    logs = dossier.document.logs
+    return [] if logs is None else [{"output": LOG, "to": [dossier.name(did) for did in logs.to]}]
 
 
 def _rules(dossier: Dossier) -> list[Json]:
@@ -171,8 +177,9 @@ def _rules(dossier: Dossier) -> list[Json]:
     return [
         {
             "rule": one.name,
-            "words": DIRECTIONS[one.name].words(getattr(rules, one.name)),
+            "words": DIRECTIONS[one.name].words(value),
             "set_by": dossier.name(set_by[one.name]) if one.name in set_by else "",
         }
         for one in fields(rules)
+        if (value := getattr(rules, one.name)) is not None
     ]

@@ -45,7 +45,7 @@ def examine(
         tcb={"isv_svn": version},
         facts={
             "quote": f"version {shared.quote.version}",
-            "debug": "yes" if body[48] & _DEBUG else "no",
+            "debug": "yes" if is_debug(body) else "no",
             "attributes": body[48:64].hex(),
         },
     )
@@ -54,10 +54,14 @@ def examine(
 # --- numbered checks: tests/hooks/mutants.py removes each ----------------------------------------
 
 
+def is_debug(body: bytes) -> bool:
+    """Whether a debugger may read and write the enclave's memory."""
+    return bool(body[48] & _DEBUG)
+
+
 def check_debug(body: bytes, found: Findings) -> bool:
     """The enclave is not in debug mode."""
-    good = not body[48] & _DEBUG
-    return found.check(good, "evidence.debug", "the enclave is in debug mode")
+    return found.check(not is_debug(body), "evidence.debug", "the enclave is in debug mode")
 
 
 def check_product(product: int, terms: SgxTerms, found: Findings) -> bool:

@@ -2,21 +2,26 @@
 
 from collections.abc import Iterable
 
-from protocol import merkle
+from protocol import budget, merkle
 from protocol.audit.findings import Check, Ledger
 from protocol.audit.runs import Decided, History
 from protocol.errors import ProtocolError
 from protocol.kinds.agreement import Output
-from protocol.kinds.run import OutputDigest
+from protocol.kinds.run import LOG, OutputDigest, Run, StateUse
 
 
 def check_gate(history: History, ledger: Ledger) -> None:
     """The outcome fits the gate's own report; outputs are agreed ones, to agreed recipients."""
     for one in history.decided:
-        ledger.look(Check.GATE, 1 + len(one.run.outputs))
+        ledger.look(Check.GATE, 1 + len(one.run.outputs) + len(one.run.logs) + len(one.run.states))
         _check_outcome(one, history, ledger)
         for output in one.run.outputs:
             _check_output(one, output, history, ledger)
+        for log in one.run.logs:
+            _check_log(one, log, history, ledger)
+        for use in one.run.states:
+            _check_state(one, use, history, ledger)
+    _check_charges(history, ledger)
 
 
 def check_leaves(histories: list[History], leaves: Iterable[bytes], ledger: Ledger) -> None:
@@ -76,6 +81,44 @@ def _check_output(one: Decided, output: OutputDigest, history: History, ledger: 
         ledger.find(Check.GATE, "gate.quota", sentence, one.entry)
 
 
+def _check_charges(history: History, ledger: Ledger) -> None:
+    """Noise was charged as agreed, and never more than agreed."""
+    earlier: list[Run] = []
+    for one in sorted(history.decided, key=lambda one: one.run.number):
+        if not budget.fits(history.machine.document, one.run, earlier):
+            sentence = f"{one.name} is not charged as agreed, or more than was left"
+            ledger.find(Check.GATE, "gate.budget", sentence, one.entry)
+        if not earlier or earlier[-1].number < one.run.number:
+            earlier.append(one.run)
+
+
 def _may_get(agreed: Output, to: bytes, agreement: bytes) -> bool:
-    """`to` a party named, or, standing for all people, the agreement."""
-    return to in agreed.to or (agreed.subject and to == agreement)
+    """`to` a party named, or, standing for all people or for later runs, the agreement."""
+    return to in agreed.to or (to == agreement and (agreed.subject or agreed.format == "state"))
+
+
+def _check_log(one: Decided, log: OutputDigest, history: History, ledger: Ledger) -> None:
+    """Logs go to agreed parties alone, of runs that rest on enough people."""
+    document = history.machine.document
+    logs, who = document.logs, ledger.name(log.to)
+    if logs is None or log.name != LOG or log.to not in logs.to:
+        sentence = f"{one.name} gives a log to {who}, which nobody agreed on"
+        ledger.find(Check.GATE, "gate.recipient", sentence, one.entry)
+    elif log.size > logs.bytes:
+        ledger.find(Check.GATE, "gate.quota", f"{one.name}: a log has {log.size} bytes", one.entry)
+    if one.run.lineage is None or one.run.contributors < document.rules.min_contributors:
+        sentence = f"{one.name} gives a log that rests on too few people, or is counted nowhere"
+        ledger.find(Check.GATE, "gate.min-contributors", sentence, one.entry)
+
+
+def _check_state(one: Decided, use: StateUse, history: History, ledger: Ledger) -> None:
+    """A state that was read is the one that an earlier run wrote."""
+    written = {
+        (earlier.run.number, output.name, output.digest)
+        for earlier in history.decided
+        for output in earlier.run.outputs
+        if output.to == history.machine.id and earlier.run.number < one.run.number
+    }
+    if (use.number, use.name, use.digest) not in written:
+        sentence = f"{one.name} names state {use.name!r}, which run {use.number} did not write"
+        ledger.find(Check.GATE, "audit.run", sentence, one.entry)

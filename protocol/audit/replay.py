@@ -12,6 +12,7 @@ from protocol.audit.feeds import Topic
 from protocol.audit.findings import Check, Entry, Ledger
 from protocol.errors import ProtocolError, Refused
 from protocol.events import Event, Received
+from protocol.keys import digest
 from protocol.machines.agreement import Collaboration, Self
 from protocol.machines.negotiation import Negotiation
 from protocol.machines.space import Space
@@ -45,6 +46,7 @@ def replay_space(found: Topic, now: int, ledger: Ledger) -> Space | None:
     except Refused as error:
         ledger.find(Check.CHARTER, error.code, f"the charter is refused: {error}")
         return None
+    _report_idle(found, space, ledger)
     ledger.look(Check.CHARTER, len(space.founders))
     signed = len(space.charter_ballot.yes(space.id))
     if not space.founded:
@@ -63,6 +65,41 @@ def replay_space(found: Topic, now: int, ledger: Ledger) -> Space | None:
             name = one.participant.name
             ledger.limit(f"No valid credential of {name} by a trusted registrar is in the file.")
     return space
+
+
+def _report_idle(found: Topic, space: Space, ledger: Ledger) -> None:
+    """What was said by who was no member: no honest node says it, and it counts for nothing."""
+    for entry in found.entries:
+        try:
+            if entry.record.body is not None and entry.record.author in space.histories:
+                space.check_counts(entry.record)
+        except Refused as refusal:
+            if refusal.code == "space.member":
+                sentence = f"record {entry.number} ({entry.record.kind}) counts not: {refusal}"
+                ledger.find(Check.ADMISSIONS, refusal.code, sentence, entry)
+            else:
+                ledger.limit(f"Record {entry.number} is void: its author was gone by then.")
+
+
+def check_commitments(machine: Collaboration, space: Topic, ledger: Ledger) -> None:
+    """Whether each party told the space that the agreement exists (P21). One that did not is no
+    fault: it may have been about to.
+    """
+    said = {
+        (entry.record.author, entry.record.body["digest"])
+        for entry in space.entries
+        if entry.record.kind == "commitment" and entry.record.body is not None
+    }
+    silent = [
+        party.did
+        for party in machine.document.parties
+        if (party.did, digest("commitment", machine.id, party.did)) not in said
+    ]
+    if not silent:
+        ledger.prove("Each party told the space that the agreement exists, by a commitment.")
+        return
+    names = ", ".join(map(ledger.name, silent))
+    ledger.limit(f"No commitment in the space by {names}: it may not know of the agreement.")
 
 
 def _check_epochs(space: Space, ledger: Ledger) -> None:

@@ -14,6 +14,7 @@ from protocol.errors import ProtocolError
 from protocol.kinds.common import Vote
 from protocol.kinds.run import Order, Run, Statement, Summons
 from protocol.machines.agreement import Collaboration
+from protocol.machines.queue import AGAIN
 from protocol.machines.runs import parse_slot
 
 
@@ -119,7 +120,8 @@ def _check_order(
         ledger.find(Check.ORDERS, "run.order", sentence, one.entry)
     else:
         order = kinds.read(Order, entry.record)
-        if (order.entry, order.parameters) != (one.run.entry, one.run.parameters):
+        told = (one.run.entry, one.run.parameters, one.run.trigger, one.run.due)
+        if (order.entry, order.parameters, order.trigger, order.due) != told:
             sentence = f"{one.name} ran something else than record {entry.number} ordered"
             ledger.find(Check.ORDERS, "run.order", sentence, one.entry)
         if order.entry not in {e.name for e in history.machine.document.algorithm.entries}:
@@ -129,6 +131,16 @@ def _check_order(
     if first.run.number != one.run.number:
         sentence = f"{one.name} uses the order of {first.name} again"
         ledger.find(Check.ORDERS, "run.order", sentence, one.entry)
+    for other in earlier.values():
+        if _same_due(other.run, one.run) and other.run.outcome not in AGAIN:
+            sentence = f"{one.name} is for the due time of {other.name} again"
+            ledger.find(Check.ORDERS, "run.trigger", sentence, one.entry)
+
+
+def _same_due(one: Run, other: Run) -> bool:
+    """Whether two numbers are for one due time."""
+    due = (one.trigger, one.due)
+    return one.number < other.number and None not in due and due == (other.trigger, other.due)
 
 
 def _check_statements(one: Decided, history: History, ledger: Ledger) -> None:
@@ -185,7 +197,8 @@ def _check_shares(one: Decided, history: History, ledger: Ledger) -> None:
 def _check_agreed(one: Decided, history: History, ledger: Ledger) -> None:
     run, document = one.run, history.machine.document
     end = document.start + document.purpose.duration
-    started = (run.number, run.term) in history.machine.runs.started
+    void = run.outcome == "void"
+    started = void or (run.number, run.term) in history.machine.runs.started
     spent = _stated_attempts(one, history) >= document.runs.attempts
     in_time = document.start - limits.CLOCK_SKEW <= run.at < end + limits.CLOCK_SKEW
     checks = (
@@ -193,8 +206,10 @@ def _check_agreed(one: Decided, history: History, ledger: Ledger) -> None:
         ("run.environment", run.environment == document.algorithm.environment,
          "ran in another environment"),
         ("run.budget", run.number <= document.runs.at_most, "is one more than agreed"),
-        ("run.budget", run.adopts is not None or not spent,
-         "took more attempts than agreed"),
+        ("run.attempts", run.adopts is not None or spent == void,
+         "is not what its attempts say: void after the last one agreed, and not before"),
+        ("run.adopted", run.adopts is not None or run.withheld is None,
+         "withholds what it did not adopt"),
         ("audit.run", run.rules == document.rules, "applied other rules than the merged ones"),
         ("audit.run", started, "has no record that its checks were passed before it started"),
         ("agreement.ended", in_time, "was made outside of the time of the agreement"),

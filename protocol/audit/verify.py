@@ -96,6 +96,8 @@ def _agreements(
             machine, spaces.get(document.space), negotiations.get(document.negotiation), ledger
         )
         _check_reviews(machine, spaces.get(document.space), ledger)
+        for topic in (each for each in topics if each.opening.topic == document.space):
+            replay.check_commitments(machine, topic, ledger)
         history = History(one, machine)
         histories.append(history)
         hosts.check_verdicts(one, machine, spaces.get(document.space), material.evidence, ledger)

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from protocol import limits
 from protocol.kinds.agreement import Rules
@@ -10,13 +10,45 @@ from protocol.shape import Count, Hash, Key, Max, Name, Text, Time
 
 Raw = Annotated[bytes, Max(limits.RECORD)]
 
+LOG: Final = "log"
+"""What the delivery is called that holds the algorithm's log."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A party orders a run (kind `order`): entry point and parameters as JSON text."""
+    """A party orders a run (kind `order`): entry point and parameters as JSON text.
+
+    After `deadline` it does not start any more. `trigger` names the trigger of the agreement that
+    gave cause, `due` the time of a time table, `payload` is the JSON text of an event and `caller`
+    says in words who brought it to the party's node. `again` is the order that this one repeats.
+    """
 
     entry: Name
     parameters: Text
+    deadline: Time | None = None
+    trigger: Name | None = None
+    due: Time | None = None
+    payload: Text | None = None
+    caller: Name | None = None
+    again: Hash | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Who ordered takes an order back that did not start (kind `cancel`)."""
+
+    order: Hash
+    reason: Name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A recipient never got what run record `run` released, and its enclave is gone (kind
+    `missing`): the enclave of the present term computes the number again, and releases the same.
+    """
+
+    number: Count
+    run: Hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +107,27 @@ class OutputDigest:
     """What would leave to whom, as a salted commitment: see `output_digest`.
 
     `to` is the recipient's did. What goes to people, each the own part, stands here once: `to` is
-    the agreement, `digest` the one over all sorted digests, `size` the sum.
+    the agreement, `digest` the one over all sorted digests, `size` the sum. So does a state: its
+    recipient is the agreement itself, and its `size` is 0, for nobody learns it.
     """
 
     name: Name
     to: Hash
     digest: Hash
     size: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateUse:
+    """A state of an earlier run: `number` is the run that wrote it, `digest` as its record says.
+
+    `used` is false for one that was dropped: it rests on a consent that was withdrawn.
+    """
+
+    name: Name
+    number: Count
+    digest: Hash
+    used: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,18 +142,31 @@ class GateCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What a run took of the noise budget of a dataset for a recipient: see protocol.budget."""
+
+    dataset: Name
+    to: Key
+    amount: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The run record (kind `run`, by the enclave): proof of everything but the output.
 
     `statements`, `stops` (all that were honoured) and `shares` (of organizations) are ids. `inputs`
     is a digest over ids and stream digests of all shares, people's too, `consents` one over the ids
-    of the consents. `leaves` is the Merkle root over the sorted person leaves (HMAC of each
-    contributing person's receipt secret), `leaf_count` their number; `lineage` is the digest of the
-    sealed lineage blob (contributor tags of all released runs); `bundle` etc. the digests that ran;
-    `outcome` ends the number; `refusal_code` says why it is held or refused.
+    of the consents; `states` were read, or dropped. `leaves` is the Merkle root over the sorted
+    person leaves (HMAC of each contributing person's receipt secret), `leaf_count` their number;
+    `lineage` is the digest of the sealed lineage blob (contributor tags of all runs from which
+    something left, and the states), or none where nothing leaves; `bundle` etc. the digests that
+    ran; `outcome` ends the number; `refusal_code` says why it is held or refused, or `void` (the
+    agreed attempts were used up, and nothing ran); `trigger` and `due` are those of the order;
+    `logs` are what leaves of the algorithm's log.
 
     `adopts` names the run record of an earlier term that this one repeats: same order, inputs and
-    output digests, computed again, said again by the enclave of the newer term.
+    output digests, computed again, said again by the enclave of the newer term. Where it cannot be
+    computed again, or no more may, `withheld` is the code of why: the number ends, nothing leaves.
     """
 
     number: Count
@@ -130,13 +189,19 @@ class Run:
     rules: Rules
     gate: tuple[GateCheck, ...]
     outputs: tuple[OutputDigest, ...]
+    charges: tuple[Charge, ...] = ()
+    states: tuple[StateUse, ...] = ()
+    logs: tuple[OutputDigest, ...] = ()
     rows: Count
     contributors: Count
     lineage: Hash | None = None
-    outcome: Literal["released", "held", "refused", "failed"]
+    outcome: Literal["released", "held", "refused", "failed", "void"]
     refusal_code: Name | None = None
     refusal_detail: Text | None = None
     adopts: Hash | None = None
+    withheld: Name | None = None
+    trigger: Name | None = None
+    due: Time | None = None
     at: Time
 
 
@@ -167,16 +232,19 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedOutput:
-    """The plain text inside a Delivery: the output's canonical JSON and the salt of its digest."""
+    """The plain text inside a Delivery: the output's one canonical form (JSON text, or an Arrow IPC
+    stream) and the salt of its digest.
+    """
 
     run: Hash
     name: Name
     salt: Hash
-    json: Annotated[bytes, Max(limits.OUTPUT)]
+    format: Literal["json", "arrow"] = "json"
+    content: Annotated[bytes, Max(limits.OUTPUT)]
 
 
-def output_digest(salt: bytes, json: bytes) -> bytes:
+def output_digest(salt: bytes, content: bytes) -> bytes:
     """The commitment to an output that stands in its run record: the salt hides what could be
     guessed.
     """
-    return hashlib.sha256(salt + json).digest()
+    return hashlib.sha256(salt + content).digest()

@@ -1,7 +1,7 @@
 """Sealed shares: the header that binds, the owner's signature, the enclave's receipt."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from protocol.shape import Count, Hash, Key, Length, Max, Name
 
@@ -71,3 +71,23 @@ class Receipt:
     excluded: Count
     digest: Hash
     verdict: Name
+
+
+ErasureReason = Literal["pulled-back", "withdrawn", "replaced", "ended"]
+"""Why a share is erased: its owner took it back, its person withdrew, a newer one took its place in
+a run, or the agreement and its retention are over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """A participant erased what it held of a share (kind `erasure`): its owner the `key`, a host
+    the sealed `chunks` and the key in its enclave.
+
+    `enclaves` are the enclaves that, as far as the signer knows, ever had a wrap of the key. An
+    owner's erasure is an order to every host: whoever still holds chunks erases them.
+    """
+
+    share: Hash
+    what: Literal["key", "chunks"]
+    reason: ErasureReason
+    enclaves: tuple[Hash, ...]

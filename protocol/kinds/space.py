@@ -170,12 +170,14 @@ class Artifact:
     """Something published by digest (kinds `algorithm`, `contract`): members fetch the blob.
 
     For an algorithm the blob is the bundle (protocol.kinds.algorithm), for a contract the ODCS
-    file.
+    file. The blob of a confidential algorithm stays with its author and reviewers; members fetch
+    `sealed`, its SealedBundle.
     """
 
     name: Name
     version: Name
     blob: Hash
+    sealed: Hash | None = None
     size: Count
     note: Text | None = None
 

@@ -7,13 +7,22 @@ from protocol import identity, kinds, topic
 from protocol.decision import check_vote
 from protocol.effects import Appoint, Effect, Publish, Rewrap
 from protocol.errors import Refused
-from protocol.events import Appraised, Event, HeartbeatHeard, Received, StopHeard, Ticked
+from protocol.events import (
+    Appraised,
+    Event,
+    HeartbeatHeard,
+    OrderRefused,
+    Received,
+    ResultKept,
+    StopHeard,
+    Ticked,
+)
 from protocol.identity import History, Participant, open_keys
-from protocol.kinds.agreement import Agreement
+from protocol.kinds.agreement import Agreement, provision
 from protocol.kinds.common import Refusal
 from protocol.kinds.host import Lapse, Verdict
 from protocol.kinds.run import Order, Run, Started, Summons
-from protocol.kinds.share import Receipt, Share, ShareHeader
+from protocol.kinds.share import Erasure, Receipt, Share, ShareHeader
 from protocol.kinds.share import Rewrap as RewrapDocument
 from protocol.machines.election import Election, voting_rule
 from protocol.machines.runs import Runs
@@ -23,13 +32,16 @@ from protocol.shape import decode
 from protocol.topic import Opening
 
 PARTY_KINDS = frozenset({"vote", "verdict", "lapse", "share", "rewrap", "order", "statement"}) | {
-    "suspension", "resumption", "refusal", "keys",
+    "suspension", "resumption", "refusal", "keys", "cancel", "missing", "erasure",
 }  # fmt: skip
-HOST_KINDS = frozenset({"candidacy", "refusal", "keys"})
-OTHER_KEY_KINDS = frozenset({"share", "order", "refusal", "keys"})
+HOST_KINDS = frozenset({"candidacy", "refusal", "keys", "erasure"})
+OTHER_KEY_KINDS = frozenset({"share", "order", "cancel", "refusal", "keys", "erasure"})
 """What a record key of a participant may publish here that does not vote: of two words by one
 author in a decision nobody could say which was the last."""
 ENCLAVE_KINDS = frozenset({"receipt", "summons", "started", "run"})
+
+Erased = tuple[bytes, str]
+"""Who erased, and what of a share: "key" or "chunks"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +81,7 @@ class Collaboration:
     shares: dict[bytes, tuple[Record, Share, ShareHeader]] = field(default_factory=dict)
     receipts: dict[bytes, Receipt] = field(default_factory=dict)
     rewraps: dict[bytes, list[Record]] = field(default_factory=dict)
+    erasures: dict[bytes, dict[Erased, tuple[Record, Erasure]]] = field(default_factory=dict)
     refusals: list[tuple[Record, Refusal]] = field(default_factory=list)
     _voters: dict[bytes, frozenset[bytes]] = field(default_factory=dict, init=False)
     _receipted: dict[bytes, tuple[int, bytes]] = field(default_factory=dict, init=False)
@@ -114,9 +127,11 @@ class Collaboration:
         return self.election.latest().get(did)
 
     def current_shares(self) -> dict[tuple[str, bytes], KeptShare]:
-        """(dataset, owner) -> the owner's newest share."""
+        """(dataset, owner) -> the owner's newest share; none that it erased the key of."""
         newest: dict[tuple[str, bytes], KeptShare] = {}
         for record, share, header in self.shares.values():
+            if self.word_of_owner(record.id) is not None:
+                continue
             place = (header.dataset, header.owner)
             known = newest.get(place)
             if known is None or record.said > known.record.said:
@@ -125,6 +140,31 @@ class Collaboration:
                     record=record, share=share, header=header, receipt=receipt
                 )
         return newest
+
+    def word_of_owner(self, share: bytes) -> Erasure | None:
+        """The erasure by which a party took back the key of its share."""
+        owner = self.shares[share][2].owner if share in self.shares else b""
+        found = self.erasures.get(share, {}).get((owner, "key"))
+        return found[1] if found is not None else None
+
+    def replaced_shares(self) -> set[bytes]:
+        """The parties' shares that no run needs: a decided one used a newer share in their place,
+        and no recipient lacks a result that would have to be computed again from the old one.
+        """
+        decided = self.runs.committed()
+        used = {share for _, run in decided.values() for share in run.shares}
+        needed = {share for n in self.runs.lacking() for share in decided[n][1].shares}
+        since: dict[tuple[str, bytes], tuple[int, int, bytes]] = {}
+        for record, _, header in self.shares.values():
+            place = (header.dataset, header.owner)
+            if record.id in used:
+                since[place] = max(since.get(place, record.said), record.said)
+        return {
+            record.id
+            for record, _, header in self.shares.values()
+            if record.said < since.get((header.dataset, header.owner), record.said)
+            and record.id not in needed
+        }
 
     # --- the gate ---------------------------------------------------------------------------
 
@@ -165,6 +205,8 @@ class Collaboration:
                 known = self.shares.get(kinds.read(RewrapDocument, record).share)
                 if known is None or known[0].author != record.author:
                     raise Refused("share.binding", "only the owner wraps the key of a share again")
+            case "erasure":
+                self._authorise_erasure(record)
             case "order":
                 check_order(self.document, record.author, kinds.read(Order, record))
             case _:
@@ -210,9 +252,17 @@ class Collaboration:
         header = decode(ShareHeader, kinds.read(Share, record).header)
         if header.agreement != self.id or header.owner != record.author:
             raise Refused("share.binding")
-        dataset = next((d for d in self.document.datasets if d.id == header.dataset), None)
-        if dataset is None or header.owner not in {source.did for source in dataset.sources}:
+        agreed = provision(self.document, header.dataset)
+        if agreed is None or header.owner not in agreed[1]:
             raise Refused("share.provider", header.dataset)
+
+    def _authorise_erasure(self, record: Record) -> None:
+        said = kinds.read(Erasure, record)
+        known = self.shares.get(said.share)
+        if said.what == "key" and (known is None or known[2].owner != record.author):
+            raise Refused("share.binding", "only the owner erases the key of a share")
+        if said.what == "chunks" and record.author not in self.candidates:
+            raise Refused("record.policy", "only a host has chunks to erase")
 
     # --- the machine ------------------------------------------------------------------------
 
@@ -225,6 +275,10 @@ class Collaboration:
                 self.election.hear(term, enclave, now)
             case StopHeard(stop, _, raw):
                 self.runs.hear_stop(stop, raw)
+            case ResultKept(number, name):
+                self.runs.kept.add((number, name))
+            case OrderRefused(order, until):
+                self.runs.queue.refuse(order, until)
             case Appraised(verdict):
                 return self._say(verdict)
             case Ticked():
@@ -246,11 +300,11 @@ class Collaboration:
             return []
         me = self.me
         if me.from_term is None or self.election.term < me.from_term:
-            return [*self._give_way(), *self._host_duties(now)]
+            return [*self._give_way(), *self._host_duties(now, wall)]
         owed = self.election.duties(me.did, me.identity, now, wall)
         owed += self.runs.party_duties(me.did, me.identity, wall)
         owed += self._owner_duties(wall)
-        return owed + self._host_duties(now)
+        return owed + self._host_duties(now, wall)
 
     def _give_way(self) -> list[Effect]:
         """Let a term end in which it must not speak: where every party is needed, nothing else
@@ -289,7 +343,7 @@ class Collaboration:
         """The owner's later wraps of a share's key, as signed records."""
         return self.rewraps.get(share, [])
 
-    def _host_duties(self, now: float) -> list[Effect]:
+    def _host_duties(self, now: float, wall: int) -> list[Effect]:
         elected = self.election.elected()
         if elected is None or elected.appointment.host != self.me.did:
             return []
@@ -297,7 +351,7 @@ class Collaboration:
         if certificate is None:
             return []
         owed: list[Effect] = [Appoint(certificate)]
-        return owed + self.runs.host_duties(self.candidacy_of(self.me.did), now)
+        return owed + self.runs.host_duties(self.candidacy_of(self.me.did), now, wall)
 
     def _take(self, record: Record) -> None:
         match record.kind:
@@ -307,16 +361,8 @@ class Collaboration:
                 text = str((record.body or {}).get("slot"))
                 owner = self.election if text.startswith("host/") else self.runs
                 owner.take(record)
-            case "share":
-                share = kinds.read(Share, record)
-                self.shares[record.id] = (record, share, decode(ShareHeader, share.header))
-                self._wrapped[record.id] = {wrap.enclave for wrap in share.wraps}
-            case "receipt":
-                self._take_receipt(record)
-            case "rewrap":
-                rewrap = kinds.read(RewrapDocument, record)
-                self.rewraps.setdefault(rewrap.share, []).append(record)
-                self._wrapped[rewrap.share] |= {wrap.enclave for wrap in rewrap.wraps}
+            case "share" | "rewrap" | "receipt" | "erasure":
+                self._take_share(record)
             case "keys":
                 self.introduce(open_keys(record))
             case "refusal":
@@ -337,6 +383,24 @@ class Collaboration:
             self._voters[did] = history.voting_keys
         if newest.id != self.opening.participants[did].id:
             self.runs.renewed[did] = newest.id
+
+    def _take_share(self, record: Record) -> None:
+        match record.kind:
+            case "share":
+                share = kinds.read(Share, record)
+                self.shares[record.id] = (record, share, decode(ShareHeader, share.header))
+                self._wrapped[record.id] = {wrap.enclave for wrap in share.wraps}
+            case "receipt":
+                self._take_receipt(record)
+            case "rewrap":
+                rewrap = kinds.read(RewrapDocument, record)
+                self.rewraps.setdefault(rewrap.share, []).append(record)
+                self._wrapped[rewrap.share] |= {wrap.enclave for wrap in rewrap.wraps}
+            case _:
+                said = (record, kinds.read(Erasure, record))
+                known = self.erasures.setdefault(said[1].share, {})
+                place = (record.author, said[1].what)
+                known[place] = min(known.get(place, said), said, key=lambda one: one[0].said)
 
     def _take_receipt(self, record: Record) -> None:
         """Keep the last word on a share; the enclaves of several terms speak in several feeds."""

@@ -1,11 +1,9 @@
 """Invites into a space and what became of them: joins, refusals, and invites taken back."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protocol import kinds, limits
-from protocol.errors import Refused
+from protocol import kinds
 from protocol.identity import Participant, open_identity
 from protocol.kinds.space import Decline, Invite, InviteRevocation, Join
 from protocol.record import Record
@@ -25,21 +23,9 @@ class Invitations:
     _joins: dict[bytes, tuple[Record, bytes]] = field(default_factory=dict)
     _declines: list[tuple[Record, bytes, str]] = field(default_factory=list)
     _revocations: list[tuple[Record, bytes, str]] = field(default_factory=list)
-    _said: Counter[tuple[bytes, str]] = field(default_factory=Counter)
-
-    def check(self, record: Record) -> None:
-        """Refuse an invite without a sound identity, and more than anybody needs. Raises Refused
-        (record.policy, identity.*).
-        """
-        if record.kind == "invite":
-            open_identity(kinds.read(Invite, record).identity)
-        if self._said[record.key, record.kind] >= limits.INVITES:
-            detail = f"more than {limits.INVITES} records of kind {record.kind} by one key"
-            raise Refused("record.policy", detail)
 
     def take(self, record: Record) -> None:
         """Take an invite, or what became of it."""
-        self._said[record.key, record.kind] += 1
         match record.kind:
             case "invite":
                 invite = kinds.read(Invite, record)

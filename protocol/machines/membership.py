@@ -66,16 +66,25 @@ class Membership:
         """Whether a record counts, whatever its date."""
         return self.chain.histories[record.author].stands(record) and self.void(record) is None
 
-    def void(self, record: Record) -> str | None:
-        """The code by which a record is void though its key may sign: the key was barred, or its
-        owner is gone. None if it counts.
+    def ended(self, record: Record) -> str | None:
+        """The code by which a record is void for good though its key may sign: it comes after the
+        key was barred, or after a pin. None if no later decision is needed for it to count.
         """
         if record.seq >= self.chain.barred.get(record.key, record.seq + 1):
             return "record.equivocation"
-        slot = slot_of(record)
-        if slot == CHARTER_SLOT or read_step(slot) is not None or record.kind == "keys":
-            # The rule of an epoch says who votes in it: a removal cannot undo what decided it.
+        if _decides(record):
             return None
+        history = self.chain.histories[record.author]
+        pinned = (one for one in self.departures(record.author) if record.key in one.pins)
+        return None if all(_lets(one, record, history, ()) for one in pinned) else "space.removed"
+
+    def void(self, record: Record) -> str | None:
+        """The code by which a record counts for nothing though its key may sign: as `ended`, or its
+        owner is gone and no later decision names that key. None if it counts.
+        """
+        code = self.ended(record)
+        if code is not None or _decides(record):
+            return code
         history, barred = self.chain.histories[record.author], self.chain.barred
         grants = self.grants().get(record.author, [])
         newest = max((one.revision for one in grants), default=-1)
@@ -129,24 +138,47 @@ class Membership:
                 yield Grant(heir.did, number, heir.revision, newest.roles, case.record.id, order)
 
     def _find_departures(self) -> Iterator[Departure]:
-        for case in self.recoveries.finals:
-            pins = {pin.key: (pin.seq, pin.head) for pin in case.said.pins}
-            number = self.chain.epoch(case.said.epoch).number
-            yield Departure(
-                case.said.did, pins, case.said.reason, case.record.id, case.record.at, epoch=number
-            )
-        for number, record, removal in self.chain.removals():
-            pins = {pin.key: (pin.seq, pin.head) for pin in removal.pins}
-            yield Departure(removal.did, pins, removal.reason, record.id, record.at, epoch=number)
+        """By decision; then by leaves, as far as no decision ended the feed before."""
+        decided = [*self._recovered_away(), *self._removed()]
+        yield from decided
         for record in self.leaves.values():
             history = self.chain.histories.get(record.author)
-            if history is not None and history.stands(record):
+            gone = [one for one in decided if one.did == record.author and record.key in one.pins]
+            if history is None or not history.stands(record):
+                continue
+            if all(one.lets(record, history, ()) for one in gone):
                 leave = kinds.read(Leave, record)
                 pins = {pin.key: (pin.seq, pin.head) for pin in leave.pins}
                 pins[record.key] = (record.seq, record.id)
                 yield Departure(
                     record.author, pins, leave.reason, record.id, record.at, revision=leave.revision
                 )
+
+    def _recovered_away(self) -> Iterator[Departure]:
+        for case in self.recoveries.finals:
+            pins = {pin.key: (pin.seq, pin.head) for pin in case.said.pins}
+            number = self.chain.epoch(case.said.epoch).number
+            yield Departure(
+                case.said.did, pins, case.said.reason, case.record.id, case.record.at, epoch=number
+            )
+
+    def _removed(self) -> Iterator[Departure]:
+        for number, record, removal in self.chain.removals():
+            pins = {pin.key: (pin.seq, pin.head) for pin in removal.pins}
+            yield Departure(removal.did, pins, removal.reason, record.id, record.at, epoch=number)
+
+
+def proves_terms(record: Record) -> bool:
+    """Whether a record has a say in which terms of a space are in force. Raises Refused
+    (decision.subject).
+    """
+    return record.kind == "change" or _decides(record)
+
+
+def _decides(record: Record) -> bool:
+    """The rule of an epoch says who votes in it: a removal cannot undo what decided it."""
+    slot = slot_of(record)
+    return slot == CHARTER_SLOT or read_step(slot) is not None or record.kind == "keys"
 
 
 def _lets(gone: Departure, record: Record, history: History, grants: Iterable[Grant]) -> bool:

@@ -2,22 +2,33 @@
 
 A run number is an exclusive slot and the term its ballot: the attested enclave of a term gathers a
 quorum of statements, proposes one run record, and releases only after a quorum voted for it. A
-statement is a promise: its signer never again answers a lower term.
+statement is a promise: its signer never again answers a lower term. A number whose result somebody
+lacks, after its enclave is gone, is put through another term: the slot can only say the same again.
 """
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from protocol import kinds, limits, record, shape
+from protocol import budget, kinds, limits, record, shape
 from protocol.decision import Ballot, Rule, tolerated
 from protocol.effects import Effect, Execute, Publish, Release, Summon
-from protocol.errors import Refused
+from protocol.errors import RULES, Refused
 from protocol.kinds.agreement import Agreement
 from protocol.kinds.common import Vote
 from protocol.kinds.host import Lapse
-from protocol.kinds.run import Order, Run, RunCertificate, Started, Statement, Summons
+from protocol.kinds.run import (
+    Missing,
+    Order,
+    Run,
+    RunCertificate,
+    Started,
+    Statement,
+    Summons,
+)
 from protocol.machines.election import Election
+from protocol.machines.queue import Queue
 from protocol.record import Record
 
 GRACE = 2.0
@@ -36,7 +47,7 @@ class Runs:
     document: Agreement
     election: Election
     rule: Rule
-    orders: dict[bytes, tuple[Record, Order]] = field(default_factory=dict)
+    queue: Queue = field(init=False)
     summons: dict[tuple[int, int], tuple[Record, Summons]] = field(default_factory=dict)
     statements: dict[tuple[int, int], dict[bytes, Record]] = field(default_factory=dict)
     started: dict[tuple[int, int], Started] = field(default_factory=dict)
@@ -47,12 +58,25 @@ class Runs:
     stops: dict[bytes, bytes] = field(default_factory=dict)
     suspensions: dict[bytes, bool] = field(default_factory=dict)
     renewed: dict[bytes, bytes] = field(default_factory=dict)
-    full_since: dict[tuple[int, int], float] = field(default_factory=dict)
+    kept: set[tuple[int, str]] = field(default_factory=set)
+    lacks: dict[bytes, set[bytes]] = field(default_factory=dict)
+    full_since: dict[bytes, float] = field(default_factory=dict)
     proposed_at: dict[tuple[int, int], int] = field(default_factory=dict)
+    started_at: dict[tuple[int, int], int] = field(default_factory=dict)
     _paused: dict[bytes, Record] = field(default_factory=dict, init=False)
     _told: dict[bytes, tuple[bytes, Statement]] = field(default_factory=dict, init=False)
     _ended: dict[int, tuple[Record, Run]] = field(default_factory=dict, init=False)
+    _decided: dict[bytes, tuple[Record, Run]] = field(default_factory=dict, init=False)
     _certificates: dict[bytes, bytes] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with an empty queue."""
+        self.queue = Queue(self.document)
+
+    @property
+    def orders(self) -> Mapping[bytes, tuple[Record, Order]]:
+        """Every order that was given, by its record's id."""
+        return self.queue.orders
 
     @property
     def suspended(self) -> bool:
@@ -65,16 +89,32 @@ class Runs:
         """
         return dict(sorted(self._ended.items()))
 
+    def decided(self, id_: bytes) -> tuple[Record, Run] | None:
+        """A run record that a quorum voted for, in whatever term it ended its number."""
+        return self._decided.get(id_)
+
     @property
     def next_number(self) -> int:
         """The number after the last that has a committed record."""
         return max(self._ended, default=0) + 1
 
-    def pending_orders(self) -> list[Record]:
-        """Orders that no committed run answered, oldest first."""
-        used = {run.order for _, run in self._ended.values()}
-        waiting = [record for record, _ in self.orders.values() if record.id not in used]
-        return sorted(waiting, key=lambda record: (record.at, record.id))
+    def pending_orders(self, now: int | None = None) -> list[Record]:
+        """Orders that wait for their run, the next first; at `now` (unix seconds) some expired."""
+        return self.queue.line(now)
+
+    def begun(self, number: int) -> bytes | None:
+        """The order with which a number started: it ends with this one, and with no other."""
+        terms = [term for n, term in self.started if n == number and (n, term) in self.summons]
+        return self.summons[number, max(terms)][1].order if terms else None
+
+    def lacking(self) -> list[int]:
+        """Ended numbers whose released result some recipient lacks, and whose enclave is gone."""
+        return [
+            number
+            for number, (record, run) in sorted(self._ended.items())
+            if self._can_release_again(run)
+            and any(_receives(run, one, self.rule) for one in self.lacks.get(record.id, ()))
+        ]
 
     def attempts(self, number: int) -> int:
         """In how many terms the algorithm of this number started."""
@@ -100,18 +140,14 @@ class Runs:
     def take(self, record: Record) -> None:
         """Take a record of a kind that concerns runs."""
         match record.kind:
-            case "order":
-                self.orders[record.id] = (record, kinds.read(Order, record))
+            case "order" | "cancel" | "missing":
+                self._take_wish(record)
             case "summons":
-                summons = kinds.read(Summons, record)
-                self.summons[summons.number, summons.term] = (record, summons)
+                found = (record, kinds.read(Summons, record))
+                at = (found[1].number, found[1].term)
+                self.summons[at] = max(self.summons.get(at, found), found, key=_place)
             case "statement":
-                statement = kinds.read(Statement, record)
-                place = self.statements.setdefault((statement.number, statement.term), {})
-                last = place.setdefault(record.author, record)
-                place[record.author] = max(last, record, key=lambda one: one.said)
-                self._told[record.id] = (record.author, statement)
-                self._promise(record.author, statement.term)
+                self._take_statement(record)
             case "started":
                 started = kinds.read(Started, record)
                 self.started[started.number, started.term] = started
@@ -129,64 +165,184 @@ class Runs:
             case _:
                 return
 
+    def _take_wish(self, record: Record) -> None:
+        match record.kind:
+            case "order":
+                self.queue.order(record)
+            case "cancel":
+                self.queue.cancel(record)
+            case _:
+                lacked = kinds.read(Missing, record).run
+                self.lacks.setdefault(lacked, set()).add(record.author)
+
+    def _take_statement(self, record: Record) -> None:
+        statement = kinds.read(Statement, record)
+        place = self.statements.setdefault((statement.number, statement.term), {})
+        last = place.setdefault(record.author, record)
+        place[record.author] = max(last, record, key=lambda one: one.said)
+        self._told[record.id] = (record.author, statement)
+        self._promise(record.author, statement.term)
+
     def hear_stop(self, stop: bytes, raw: bytes) -> None:
         """Keep a person's withdrawal: it goes into every later statement."""
         self.stops[stop] = raw
 
     def party_duties(self, me: bytes, identity: bytes, now: int) -> list[Effect]:
-        """What the party `me` owes: a statement to the enclave, a vote on its record."""
+        """What the party `me` owes: a statement to the enclave, a vote on its record, the word that
+        a run takes too long, and the word that a result never came.
+        """
         elected = self.election.elected()
         if me not in self.rule.voters or elected is None:
             return []
-        number, term = self.next_number, elected.term
-        asked = self.summons.get((number, term))
-        if asked is None or self.promised.get(me, 0) > term:
+        term = elected.term
+        if self.promised.get(me, 0) > term:
             return []
         if self.election.doubt(me, elected.appointment.candidacy, now) is not None:
             return []
-        if not self._has_answered(me, asked[1]):
-            return [Publish("statement", self._statement(me, asked[1], now))]
-        return self._vote(me, identity, number, term, now)
+        return (
+            self._state(me, term, now)
+            or self._decide(me, identity, term, now)
+            or [*self._overdue(me, term, now), *self._missed(me)]
+        )
 
-    def host_duties(self, candidacy: bytes | None, now: float) -> list[Effect]:
+    def _state(self, me: bytes, term: int, now: int) -> list[Effect]:
+        """The answer to the summons of a number that is open, or whose result somebody lacks."""
+        for number in (*self.lacking(), self.next_number):
+            asked = self.summons.get((number, term))
+            if asked is None or me in self._answers(asked[1]):
+                continue
+            if self._may_start(asked[1], now):
+                return [Publish("statement", self._statement(me, asked[1], now))]
+        return []
+
+    def _decide(self, me: bytes, identity: bytes, term: int, now: int) -> list[Effect]:
+        """The vote on a record of this term."""
+        for number, when in sorted(self.proposals):
+            if when == term and number <= self.next_number and self._is_open(number, term):
+                owed = self._vote(me, identity, number, term, now)
+                if owed:
+                    return owed
+        return []
+
+    def host_duties(self, candidacy: bytes | None, now: float, wall: int) -> list[Effect]:
         """What the host of the current term owes, if `candidacy` (its own) holds it."""
         elected = self.election.elected()
         if elected is None or elected.appointment.candidacy != candidacy:
             return []
-        term, number = elected.term, self.next_number
         releases: list[Effect] = [
             Release(n, certificate)
             for n, (_, run) in sorted(self._ended.items())
-            if run.term == term and (certificate := self.certificate(n)) is not None
+            if self._holds(candidacy, run.term) and (certificate := self.certificate(n)) is not None
         ]
-        return [*releases, *self._drive(number, term, now)]
+        return [*releases, *self._drive(elected.term, now, wall)]
 
     def check_run_vote(self, vote: Vote) -> None:
         """Refuse a vote whose slot is not run/NUMBER/TERM (decision.subject)."""
         parse_slot(vote.slot)
 
-    def _drive(self, number: int, term: int, now: float) -> list[Effect]:
-        """The next step of the current number: summon, then execute."""
-        place = (number, term)
-        if place in self.proposals or self.suspended or number > self.document.runs.at_most:
+    def _drive(self, term: int, now: float, wall: int) -> list[Effect]:
+        """The next step of the number that is due: summon, then execute."""
+        due = self.next_step(term, wall)
+        if due is None or self.suspended:
             return []
-        orders = self.pending_orders()
-        if not orders:
+        number, order = due
+        if (number, term) in self.proposals:
             return []
-        if place not in self.summons:
-            return [Summon(number, term, orders[0].id)]
-        answers = self.statements.get(place, {})
+        asked = self.summons.get((number, term))
+        if asked is None or asked[1].order != order:
+            return [Summon(number, term, order)]
+        answers = self._answers(asked[1])
         if len(answers) < self.rule.needed:
             return []
-        since = self.full_since.setdefault(place, now)
+        since = self.full_since.setdefault(asked[1].nonce, now)
         if len(answers) < len(self.rule.voters) and now - since < GRACE:
             return []
         return [Execute(number, term, tuple(r.raw for _, r in sorted(answers.items())))]
 
-    def _has_answered(self, me: bytes, summons: Summons) -> bool:
-        """Whether my statement is there, and answers this very summons."""
-        given = self.statements.get((summons.number, summons.term), {}).get(me)
-        return given is not None and self._told[given.id][1].nonce == summons.nonce
+    def next_step(self, term: int, wall: int) -> tuple[int, bytes] | None:
+        """(number, order) that the host of `term` serves now: first what it started, then the
+        queue, and when nobody waits, what somebody lacks.
+        """
+        for number, when in sorted(self.started):
+            order = self.begun(number)
+            if when == term and order is not None and self._is_open(number, term):
+                return number, order
+        number = self.next_number
+        begun, waiting = self.begun(number), self.pending_orders(wall)
+        if begun is not None:
+            return number, begun
+        if waiting and number <= self.document.runs.at_most:
+            return number, waiting[0].id
+        return next(((n, self._ended[n][1].order) for n in self.lacking()), None)
+
+    def _is_open(self, number: int, term: int) -> bool:
+        """Whether this term may still say what became of a number."""
+        ended = self._ended.get(number)
+        return number == self.next_number if ended is None else ended[1].term < term
+
+    def _answers(self, summons: Summons) -> dict[bytes, Record]:
+        """The statements that answer this very summons, by party."""
+        given = self.statements.get((summons.number, summons.term), {})
+        return {a: r for a, r in given.items() if self._told[r.id][1].nonce == summons.nonce}
+
+    def _may_start(self, summons: Summons, now: int) -> bool:
+        """Whether a party lets this order run as this number: what was cancelled, expired or ran
+        already does not begin; what began must end.
+        """
+        if summons.number in self._ended:
+            return summons.order == self._ended[summons.number][1].order
+        begun = self.begun(summons.number)
+        if begun is not None:
+            return summons.order == begun
+        known = summons.order in self.orders
+        return known and self.queue.standing(summons.order, now) == "waiting"
+
+    def releasable(self, number: int, to: bytes) -> bytes | None:
+        """The id of the record that released something to `to`, if its enclave is gone and another
+        can release it again.
+        """
+        record, run = self._ended.get(number, (None, None))
+        if record is None or run is None or not self._can_release_again(run):
+            return None
+        return record.id if any(one.to == to for one in run.outputs) else None
+
+    # --- what stays behind ----------------------------------------------------------------------
+
+    def _holds(self, candidacy: bytes | None, term: int) -> bool:
+        """Whether this boot of an enclave computed what ended in `term`."""
+        elected = self.election.elected(term)
+        return elected is not None and elected.appointment.candidacy == candidacy
+
+    def _can_release_again(self, run: Run) -> bool:
+        """Whether the present term can bring a result that an enclave took with it."""
+        elected = self.election.elected()
+        left = run.outcome == "released" and run.withheld is None
+        if not left or elected is None or run.term >= elected.term:
+            return False
+        return not self._holds(elected.appointment.candidacy, run.term)
+
+    def _missed(self, me: bytes) -> list[Effect]:
+        """The word that a result for `me` never came, and that its enclave is gone."""
+        return [
+            Publish("missing", Missing(number=number, run=record.id))
+            for number, (record, run) in sorted(self._ended.items())
+            if self._can_release_again(run)
+            and me not in self.lacks.get(record.id, ())
+            and any((number, one.name) not in self.kept for one in run.outputs if one.to == me)
+        ]
+
+    def _overdue(self, me: bytes, term: int, now: int) -> list[Effect]:
+        """A run that takes longer than agreed ends its term: the next host tries."""
+        if me in self.election.lapses.get(term, ()):
+            return []
+        within = self.document.runs.within or limits.WITHIN
+        for place in sorted(self.started):
+            if place[1] != term or place in self.proposals or not self._is_open(*place):
+                continue
+            if now - self.started_at.setdefault(place, now) > within:
+                reason = f"run.overdue: {RULES['run.overdue'].sentence}"
+                return [Publish("lapse", Lapse(term=term, reason=reason))]
+        return []
 
     def _statement(self, me: bytes, summons: Summons, now: int) -> Statement:
         accepted = self._accepted(me, summons.number, summons.term)
@@ -251,22 +407,37 @@ class Runs:
         elected = self.election.elected(run.term)
         checks = (
             ("election.certificate", elected is None or elected.subject != run.appointment),
-            ("run.slot", run.number != self.next_number),
+            ("run.slot", self._is_taken(run)),
             ("run.order", run.order not in self.orders or self._misquotes(run)),
             ("run.statements", not self._has_quorum(run)),
             ("run.hidden-stop", not set(self.stops) <= set(run.stops)),
             ("run.hidden-stop", self.suspended),
             ("run.code", run.bundle != self.document.algorithm.bundle),
             ("run.environment", run.environment != self.document.algorithm.environment),
-            ("run.budget", run.number > self.document.runs.at_most or self._is_spent(run)),
+            ("run.budget", run.number > self.document.runs.at_most),
+            ("run.attempts", self._is_spent(run) != (run.outcome == "void") and not run.adopts),
             ("run.adopted", self._misadopts(run)),
             ("gate.schema", run.rules != self.document.rules),
+            ("gate.budget", not self._is_charged(run)),
         )
         return next((code for code, broken in checks if broken), None)
 
     def _misquotes(self, run: Run) -> bool:
         _, order = self.orders[run.order]
-        return (order.entry, order.parameters) != (run.entry, run.parameters)
+        told = (run.entry, run.parameters, run.trigger, run.due)
+        return (order.entry, order.parameters, order.trigger, order.due) != told
+
+    def _is_taken(self, run: Run) -> bool:
+        """Whether another record ended the number, or an earlier number is open."""
+        ended = self._ended.get(run.number)
+        if ended is None:
+            return run.number != self.next_number
+        return run.adopts is None or essence(run) != essence(ended[1])
+
+    def _is_charged(self, run: Run) -> bool:
+        """Whether its charges are the agreed ones, and within what earlier numbers left."""
+        earlier = [one for number, (_, one) in self._ended.items() if number < run.number]
+        return budget.fits(self.document, run, earlier)
 
     def _is_early(self, run: Run) -> bool:
         """Whether something that the record rests on is not here yet: others' feeds, other ways."""
@@ -296,7 +467,7 @@ class Runs:
         told = self._cited(run).values()
         said = sorted((max(s.attempts for s in each) for each in told), reverse=True)
         f = tolerated(len(self.rule.voters))
-        return run.adopts is None and f < len(said) and said[f] >= self.document.runs.attempts
+        return f < len(said) and said[f] >= self.document.runs.attempts
 
     def _misadopts(self, run: Run) -> bool:
         """Whether the record is not the one of the newest earlier term that its statements show: a
@@ -304,7 +475,7 @@ class Runs:
         """
         genuine = [(r, one) for r, one in self._shown(run) if self._is_genuine(r, one)]
         if not genuine:
-            return run.adopts is not None
+            return run.adopts is not None or run.withheld is not None
         record, earlier = max(genuine, key=lambda pair: pair[1].term)
         return run.adopts != record.id or essence(run) != essence(earlier)
 
@@ -328,6 +499,8 @@ class Runs:
         ballot, found = self.ballots.get(place), self.proposals.get(place)
         if ballot is None or found is None or ballot.decided() != found[0].id:
             return
+        self._decided[found[0].id] = found
+        self.queue.answer(found[1].order, place[0], found[1].outcome)
         known = self._ended.setdefault(place[0], found)
         if known[1].term < place[1]:
             self._ended[place[0]] = found
@@ -362,6 +535,17 @@ def parse_slot(text: str) -> tuple[int, int]:
 def essence(run: Run) -> tuple[object, ...]:
     """What a record that repeats another of the same number must have in common with it."""
     return run.order, run.inputs, run.consents, run.leaves, run.outputs, run.outcome
+
+
+def _place(pair: tuple[Record, Summons]) -> int:
+    """Where a summons stands in the feed of its enclave: the last one counts."""
+    return pair[0].seq
+
+
+def _receives(run: Run, party: bytes, rule: Rule) -> bool:
+    """Whether something of a run is for a party, or for people, whose mailboxes parties keep."""
+    to = {one.to for one in run.outputs}
+    return party in to or (party in rule.voters and bool(to - rule.voters.keys()))
 
 
 def read_run(raw: bytes) -> tuple[Record, Run] | None:

@@ -5,10 +5,11 @@ who is admitted, and what the next epoch is (protocol.machines.epochs). All stat
 the set of records; nothing depends on their order.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from protocol import decision, identity, kinds
+from protocol import decision, identity, kinds, limits
 from protocol.decision import Ballot, Rule
 from protocol.effects import Effect, Publish
 from protocol.errors import Refused
@@ -32,6 +33,14 @@ GOVERNING = frozenset({"vote", "invite", "join", "keys", "leave", "change", "rec
 ANSWERS = frozenset({"invite", "join", "decline", "invite-revocation"})
 """Kinds about invites."""
 
+OF_MEMBERS = frozenset(
+    {"invite", "invite-revocation", "leave", "algorithm", "contract", "review", "commitment"}
+    | {"advisory", "advisory-withdrawal"}
+)
+"""Kinds that count from members alone. The gate takes them from all whose keys are known here: an
+admission may fall with a vote that a removal voids, and then nobody would know whose feed goes on.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Publication:
@@ -49,7 +58,8 @@ class Space:
 
     `histories` has everybody whose keys are known here; `barred` the place at which each key
     contradicted itself. `_undercut`: somebody's keys helped to void the very invite that shows
-    them; they count until others decide the same without them.
+    them; they count until others decide the same without them. `_idle`: a record is kept that does
+    not count, or not yet.
     """
 
     opening: Opening
@@ -67,6 +77,8 @@ class Space:
     _keys: list[Record] = field(default_factory=list, init=False)
     _kept: dict[bytes, Record] = field(default_factory=dict, init=False)
     _spoke: set[bytes] = field(default_factory=set, init=False)
+    _answers: Counter[tuple[bytes, str]] = field(default_factory=Counter, init=False)
+    _idle: bool = field(default=False, init=False)
     _undercut: bool = field(default=False, init=False)
     _shows: bool = field(default=True, init=False)
 
@@ -244,8 +256,9 @@ class Space:
     # --- the gate -------------------------------------------------------------------------------
 
     def authorise(self, record: Record) -> None:
-        """Who may publish what here. Raises Refused (record.author, identity.*, space.*,
-        credential.issuer, decision.*, advisory.*, record.policy).
+        """Who may publish what here; whether it counts, `check_counts` says. Raises Refused
+        (record.author, identity.*, space.*, credential.issuer, decision.*, advisory.*,
+        record.policy).
         """
         known = self.histories.get(record.author)
         if known is None:
@@ -254,11 +267,24 @@ class Space:
             known.check_keys(record)
         else:
             known.may_sign(record)
-        code = self.membership.void(record)
+        code = self.membership.ended(record)
         if code is not None:
             raise Refused(code, self._name(record.author))
         if record.kind != "keys":
             self._check_right(record)
+
+    def check_counts(self, record: Record) -> None:
+        """Refuse an own word that would count for nothing. Raises Refused (space.member,
+        space.removed, record.equivocation).
+        """
+        code = self.membership.void(record)
+        if code is None and not self._is_entitled(record):
+            code = "space.member"
+        if code is not None:
+            raise Refused(code, self._name(record.author))
+
+    def _is_entitled(self, record: Record) -> bool:
+        return record.kind not in OF_MEMBERS or self.was_member(record.author)
 
     def _check_right(self, record: Record) -> None:
         match record.kind:
@@ -267,7 +293,7 @@ class Space:
                     raise Refused("credential.issuer")
             case "join" | "decline":
                 self._check_voting_key(record)
-                self.invitations.check(record)
+                self._check_answer(record)
             case "vote":
                 self._check_vote(record)
             case "change":
@@ -291,14 +317,20 @@ class Space:
             self.chain.check_vote(record, slot)
 
     def _check_publication(self, record: Record) -> None:
-        if not self.was_member(record.author):
-            raise Refused("space.member", self._name(record.author))
         if record.kind in ANSWERS:
-            self.invitations.check(record)
+            self._check_answer(record)
         if record.kind == "leave":
             self._check_voting_key(record)
         if record.kind in ("advisory", "advisory-withdrawal"):
             self.advisories.check(record)
+
+    def _check_answer(self, record: Record) -> None:
+        """Refuse an invite without a sound identity, and more than anybody needs."""
+        if record.kind == "invite":
+            open_identity(kinds.read(Invite, record).identity)
+        if self._answers[record.key, record.kind] >= limits.INVITES:
+            detail = f"more than {limits.INVITES} records of kind {record.kind} by one key"
+            raise Refused("record.policy", detail)
 
     # --- taking ---------------------------------------------------------------------------------
 
@@ -365,6 +397,7 @@ class Space:
             later = [one for one in waiting if not self._count(one)]
             progress = 0 < len(later) < len(waiting)
             waiting = later
+        self._idle = bool(waiting)
         self.membership.forget()
 
     def _take(self, record: Record) -> None:
@@ -396,23 +429,27 @@ class Space:
             case _:
                 self._kept[record.id] = record
                 self._spoke.add(record.author)
-                self._count(record)
+                self._answers[record.key, record.kind] += record.kind in ANSWERS
+                self._idle |= not self._count(record)
 
     def _shape(self, record: Record) -> tuple[int, int, object]:
-        """What decides which records count: epochs, who came back, and the keys of voters and of
-        everybody who spoke. An invite may show again whom a void one had shown.
+        """What decides which records count: epochs, who came in or back, and the keys of voters and
+        of everybody who spoke. An invite may show again whom a void one had shown.
         """
-        returned = len(self.chain.admitted) if self.membership.anybody_gone() else 0
+        heeded = self._idle or self.membership.anybody_gone()
+        grants = sum(map(len, self.membership.grants().values())) + self.founded if heeded else 0
         if record.kind not in ("keys", "invite", "recovery"):
-            return len(self.chain.epochs), returned, ()
+            return len(self.chain.epochs), grants, ()
         voters = {did for epoch in self.chain.epochs for did in epoch.seats}
         known = sorted(self.histories.keys() & {*voters, *self._spoke, record.author})
         extents = tuple(self.histories[did].extent for did in known)
-        return len(self.chain.epochs), returned, extents
+        return len(self.chain.epochs), grants, extents
 
     def _count(self, record: Record) -> bool:
         """Let a record count, if it stands. False if it does not, or not yet."""
         if record.author not in self.histories or not self.membership.stands(record):
+            return False
+        if not self._is_entitled(record):
             return False
         if record.kind == "vote":
             return self._count_vote(record, slot_of(record))

@@ -63,7 +63,7 @@ MODULES = (
     *(attestation, advisory),
     *(record, equivocation, evidence, simulated, merkle, audit_receipt, audit_bundle),
 )
-NO_DOCUMENTS = {record.Record, record.Place, evidence.Claims, equivocation.Fork}
+NO_DOCUMENTS = {record.Record, record.Place, evidence.Claims, equivocation.Fork, algorithm.Fault}
 """Dataclasses that are never encoded."""
 
 BY_HAND = {audit_bundle.Bundle: "audit-file", audit_bundle.TopicMaterial: "topic-material"}

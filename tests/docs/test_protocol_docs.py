@@ -11,7 +11,7 @@ from protocol import limits
 from protocol.errors import RULES
 from protocol.kinds import KINDS
 from tests.docs.test_cddl import TOKENS
-from tools import limits_docs, refusals_docs
+from tools import datacage_docs, limits_docs, refusals_docs
 
 ROOT = Path(__file__).parents[2]
 SPECIFICATION = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def rows(*columns: str) -> list[list[str]]:
 # --- refusals -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tool", [refusals_docs, limits_docs])
+@pytest.mark.parametrize("tool", [datacage_docs, refusals_docs, limits_docs])
 def test_a_generated_page_is_current(tool):
     assert tool.PAGE.read_text(encoding="utf-8") == tool.render(), (
         f"run: python tools/{Path(tool.__file__).name}"

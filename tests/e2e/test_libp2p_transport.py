@@ -239,6 +239,33 @@ async def test_gossip_is_forwarded_and_survives_a_restart():
                     await carol.publish("t", bytes(GOSSIP_LIMIT + 1))
 
 
+async def test_gossip_passes_a_listener_by_that_may_not_hear_it_any_more():
+    """Carol stays connected and subscribed; neither the speaker nor the forwarder tells her."""
+    heard = {1: [], 2: [], 3: []}
+    may = set()
+    async with transport(1) as alice, transport(2) as bob, transport(3, ()) as carol:
+        for number, node in ((1, alice), (2, bob), (3, carol)):
+            listen = heard[number].append
+            hears = may.__contains__
+            node.subscribe("t", lambda _peer, data, listen=listen: listen(data), hears)
+        may |= {alice.peer_id, bob.peer_id, carol.peer_id}
+        await bob.dial(alice.addresses()[0])
+        await carol.dial(bob.addresses()[0])
+        await carol.dial(alice.addresses()[0])
+        with trio.fail_after(10):
+            while b"before" not in heard[3] or b"before" not in heard[2]:
+                await alice.publish("t", b"before")
+                await trio.sleep(0.2)
+        may.discard(carol.peer_id)
+        for number in range(3):
+            await alice.publish("t", b"after %d" % number)
+        await until(lambda: b"after 2" in heard[2])
+        await carol.publish("t", b"asks")
+        await until(lambda: b"asks" in heard[1] and b"asks" in heard[2])
+        await trio.sleep(1.5)  # a heartbeat, with its offers of what was missed
+        assert not {one for one in heard[3] if one.startswith(b"after")}
+
+
 async def test_gossip_takes_a_burst_of_an_honest_forwarder():
     heard = []
     async with pair() as (alice, bob):
@@ -402,6 +429,8 @@ async def test_a_killed_peer_looks_like_an_ended_stream():
         try:
             with trio.fail_after(15):
                 peer = (await process.stdout.receive_some(100)).decode().strip()
+                # Who dials knows of the connection a moment before who is dialled.
+                await until(lambda: alice._links.of(peer))
                 stream = await alice.open(peer, "/back")
                 process.kill()
                 with pytest.raises(Closed):

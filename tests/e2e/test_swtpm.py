@@ -196,7 +196,7 @@ def test_a_whole_agreement_from_attestation_to_results(machine, process):
         body = host.compute(1)
         assert (body.outcome, body.technology) == ("released", "swtpm")
         assert body == body_of(host.concluded.run)
-        assert json.loads(result(rig, host.commit(), rig.sponsor).json)["n"] == 10
+        assert json.loads(result(rig, host.commit(), rig.sponsor).content)["n"] == 10
     finally:
         client.close()
 

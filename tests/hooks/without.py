@@ -69,10 +69,11 @@ def code() -> None:
 def gate() -> None:
     """Whatever the algorithm returns may leave: no output model, no count, no small cells."""
     from enclave_host import outputs
-    from enclave_host.gate import Gate
+    from enclave_host.gate import Draft, Gate
 
-    def outputs_(_: Any, raw: bytes) -> dict[str, Any]:
-        return outputs.parse(raw)
+    def outputs_(_: Any, raw: bytes) -> Draft:
+        found = outputs.parse(raw).items()
+        return Draft({name: outputs.read_json(one.content) for name, one in found})
 
     Gate._outputs = outputs_  # type: ignore[method-assign]
     Gate._contributors = _nothing  # type: ignore[method-assign]

@@ -12,6 +12,7 @@ from node.net.libp2p import secure, sockets
 from node.net.libp2p.host import libp2p_transport
 from node.net.libp2p.limits import Limits
 from node.net.libp2p.yamux_stream import DATA, HEADER, SYN, WINDOW_UPDATE
+from node.net.proxy import direct
 
 ROOT = Path(__file__).parents[2]
 TCP, WS = "/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/0/ws"
@@ -94,7 +95,7 @@ class Attacker:
 async def attacker(node, number=66):
     async with trio.open_nursery() as tasks:
         address = parse(node.addresses()[0])
-        pipe = await sockets.dial(address, tasks)
+        pipe = await sockets.dial(address, tasks, direct)
         identity = secure.Identity.from_seed(bytes([number]) * 32)
         try:
             yield Attacker(await secure.outbound(pipe, identity, node.peer_id))

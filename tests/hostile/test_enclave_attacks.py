@@ -1,6 +1,7 @@
 """One hostile party, person, provider or algorithm against everybody else's runs."""
 
 import hashlib
+import io
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,11 +12,12 @@ import pytest
 
 from enclave_host import computation, environment
 from enclave_host.contract import read_contract
-from enclave_host.contributors import Contributor, tag
+from enclave_host.contributors import Contributor, key
 from enclave_host.lineage import Lineage
 from enclave_host.output_model import OutputModel
 from enclave_host.runners import prepare
 from enclave_host.shares import PUSHES
+from enclave_host.state import Reading
 from node.host import Host as HostNode
 from node.wire import Challenge
 from protocol import enclave_wire as wire
@@ -210,22 +212,22 @@ def compressed(rows):
     return sink.getvalue().to_pybytes()
 
 
-def read(tmp_path, plain):
-    file = tmp_path / "0.arrow"
-    file.write_bytes(plain)
+def rows_in(plain):
     contract = read_contract(CONTRACT.replace(b"1000]", b"100000]"), "person")
     plan = json.loads(json.dumps({"contract": contract.plain(), "person": "person"}))
-    return prepare.read(pa, file, plan, None)
+    columns = prepare.Columns(pa, plan, None)
+    prepare.read_stream(pa, prepare.Counted(io.BytesIO(plain)), columns, lambda _: None)
+    return columns.rows
 
 
-def test_a_small_file_cannot_unfold_to_what_leaves_no_memory_for_the_others(tmp_path):
+def test_a_small_file_cannot_unfold_to_what_leaves_no_memory_for_the_others():
     """It would keep its contract alone, and then fail every run in which it is put together."""
     rows = [{"person": f"row-{n:06}", "site": 1, "value": 1.0} for n in range(20_000)]
-    assert read(tmp_path, arrow(rows)).num_rows == 20_000
+    assert rows_in(arrow(rows)) == 20_000
     bomb = compressed(rows)
     assert len(bomb) < len(arrow(rows)) / 5
     with pytest.raises(prepare.Broken, match=r"table\.format"):
-        read(tmp_path, bomb)
+        rows_in(bomb)
 
 
 # --- an author -----------------------------------------------------------------------------------
@@ -242,13 +244,14 @@ def test_code_does_not_start_for_too_few_people(host, monkeypatch, people, befor
     """Whether it fails, and how, is told to all: bits that no gate looks at."""
     parties = host.door.enclave.sessions[host.rig.id].parties
     known = {
-        number: {tag(parties.id, f"row-{n}"): Contributor() for n in who}
+        number: {prepare.tag(key(parties.id), f"row-{n}"): Contributor() for n in who}
         for number, who in enumerate((people, before))
     }
     earlier = computation.Lineage() if not before else _released(known[1])
-    monkeypatch.setattr(computation, "_combine", lambda _: {})
-    monkeypatch.setattr(computation, "_people", lambda *_: known[0])
-    monkeypatch.setattr(computation, "_run", lambda *_: pytest.fail("the algorithm was started"))
+    monkeypatch.setattr(computation, "combine_shares", lambda _: {})
+    monkeypatch.setattr(computation, "people_in", lambda *_: known[0])
+    started = pytest.fail
+    monkeypatch.setattr(computation, "run_code", lambda *_: started("the algorithm was started"))
     found = computation.compute(_task(host, earlier))
     assert found.stopped is not None
     assert (found.stopped.outcome, found.stopped.code) == outcome
@@ -257,7 +260,7 @@ def test_code_does_not_start_for_too_few_people(host, monkeypatch, people, befor
 def _released(people):
     from enclave_host.lineage import result
 
-    return Lineage().with_result(result(1, "fit", "{}", people))
+    return Lineage().grown(result(1, "fit", "{}", people), ())
 
 
 def _task(host, lineage):
@@ -273,7 +276,10 @@ def _task(host, lineage):
         parameters="{}",
         used=(),
         lineage=lineage,
+        reading=Reading(),
         salts=bytes(32),
+        tables={},
+        noise=bytes(32),
     )
 
 
@@ -311,7 +317,7 @@ def test_an_enclave_whose_term_is_over_keeps_no_rows_of_a_run(host, start):
     with pytest.raises(Refused, match=r"term\.fenced"):
         host.appoint(certificate)
     assert room.used == 0
-    assert list(room.path.iterdir()) == []
+    assert room.spools == []
 
 
 def test_what_was_computed_in_a_term_is_not_signed_in_a_later_one(host):

@@ -15,7 +15,9 @@ from node.net.memory import memory_network
 from node.net.peer_id import peer_id_of
 from node.node import build, running
 from node.reactions import Reactions, policy_of
+from node.release import software
 from protocol import keys
+from protocol.kinds.host import Candidacy
 from tests.sim.nodes import eventually, make_keyring, open_journal
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo"
@@ -47,6 +49,20 @@ class Operator:
         body = json.loads(json.dumps(given, default=lambda b: base64.b64encode(b).decode()))
         answer = await methods.call(self.node, frozenset(PERMISSIONS), method, body)
         return json.loads(json.dumps(answer))
+
+
+def candidacy(enclave, technology, operator):
+    """An enclave as a host of the demo offers it."""
+    return Candidacy(
+        enclave=enclave,
+        technology=technology,
+        software=software(),
+        tier="A",
+        region="NL",
+        operator=operator,
+        memory=1,
+        addresses=(),
+    )
 
 
 def settings(folder, name, policy=None):

@@ -22,6 +22,7 @@ from node.world import World
 from protocol import keys, shape
 from protocol.kinds.common import Vote
 from protocol.kinds.space import Charter, Founder, Terms
+from protocol.topic import Opening
 
 
 @dataclass
@@ -83,6 +84,20 @@ def charter(founders: list[Keyring], registrar: Keyring) -> bytes:
             salt=bytes(32),
         )
     )
+
+
+def follow_space(world: World, space: bytes) -> None:
+    """Let a node of a rig follow the space that its agreement names: without it, it judges no
+    evidence. Nothing is kept of it.
+    """
+    document = Charter(
+        name="lung",
+        purpose="survival",
+        founders=(Founder(identity=world.me.raw, roles=()),),
+        terms=Terms(registrars=(), advisors=(), recovery_delay=3600),
+        salt=bytes(32),
+    )
+    world.add(Opening(topic=space, type="space", document=document, raw=b""), invited=True)
 
 
 def yes(peer_: Peer, slot: str, subject: bytes) -> Vote:

@@ -40,6 +40,7 @@ from protocol.kinds.share import Receipt
 from tests.enclave_drive import Door, Host, enclaves
 from tests.enclave_rig import AT, Actor, Rig, Sealed, seed
 from tests.enclave_vitals import CONTRACT
+from tests.sim.nodes import follow_space
 
 CHUNK = 1024
 """Bytes of a chunk here, so that a small file has many."""
@@ -203,7 +204,8 @@ class Stage:
         transport = self.network.join(peer, admits=lambda p: world.owner_of(p) is not None)
         site = Site(name, keyring, journal, folder, pipeline, transport)
         self.sites[name] = site
-        await pipeline.open(self.rig.opening, invited=True)
+        room = await pipeline.open(self.rig.opening, invited=True)
+        follow_space(world, room.opening.document.space)
         taken = await pipeline.take(self.records + self.outbox)
         assert not taken.refused, taken.refused
         if name in self.hosts:

@@ -10,11 +10,11 @@ from node import wire
 from node.release import software
 from protocol import shape
 from protocol.attestation.evidence import VERSION, Binding, EvidenceBundle, binding_preimage
-from protocol.kinds.host import Candidacy, EnclaveKeys
+from protocol.kinds.host import EnclaveKeys
 from tests.agreements import seed
 from tests.attestation_rig_tpm import SOFTWARE, VALUES, TpmRig, style
 from tests.attestation_x509 import ec_key, rsa_key
-from tests.sim.admin_nodes import DEMO, demo_cast
+from tests.sim.admin_nodes import DEMO, candidacy, demo_cast
 from tests.sim.nodes import eventually
 from tests.sim.test_admin_story import PARTIES, in_force, publish
 from tests.sim.test_advisory import election
@@ -39,16 +39,7 @@ class Enclaves:
         me = host.node.keyring
         self.rigs[me.did] = rig
         (room,) = host.node.world.collaborations()
-        body = Candidacy(
-            enclave=enclave(me.did),
-            technology="swtpm",
-            software=software(),
-            tier="A",
-            region="NL",
-            operator=me.me.name,
-            memory=1,
-            addresses=(),
-        )
+        body = candidacy(enclave(me.did), "swtpm", me.me.name)
         await host.node.pipeline.publish(room.id, "candidacy", body)
 
     async def answer(self, host, question, _seconds):

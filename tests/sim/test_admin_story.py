@@ -85,7 +85,12 @@ async def check_what_was_agreed(cast, bundle):
     assert len(shown["versions"]) == 2
     changes = await cast["hospital-a"].call("agreement.diff")
     assert "rules.min_contributors" in {one["field"] for one in changes["changes"]}
-    assert (await b.call("algorithm.show", bundle=bundle[:8]))["approved"] == ["hospital-a"]
+    code = await b.call("algorithm.show", bundle=bundle[:8])
+    assert code["approved"] == ["hospital-a"]
+    assert (code["kind"], code["entries"][0]["function"]) == ("python", "cox:fit")
+    assert code["entries"][0]["parameters"] == {"covariates": "any of age, sex, ph_ecog"}
+    named = {one["name"]: one["digest"] for one in await b.call("algorithm.environments")}
+    assert named["scientific"] == code["environment"] == ENVIRONMENT
 
 
 async def check_acts(cast):

@@ -18,9 +18,9 @@ from protocol.attestation.evidence import Binding
 from protocol.attestation.policy import merge
 from protocol.errors import Refused
 from protocol.kinds.attestation import Floors
-from protocol.kinds.host import Candidacy, EnclaveKeys
+from protocol.kinds.host import EnclaveKeys
 from tests.agreements import DOCUMENT, seed
-from tests.sim.admin_nodes import DEMO, card, demo_cast, operate
+from tests.sim.admin_nodes import DEMO, candidacy, card, demo_cast, operate
 from tests.sim.nodes import eventually
 from tests.sim.test_admin_story import PARTIES, in_force, publish
 
@@ -150,16 +150,7 @@ class FakeEnclaves:
         self.keys[me.did] = EnclaveKeys(
             signing=keys.public(seed(f"enclave {me.me.name}")), sealing=bytes(1216)
         )
-        body = Candidacy(
-            enclave=self.keys[me.did],
-            technology="simulated",
-            software=software(),
-            tier="A",
-            region="NL",
-            operator=me.me.name,
-            memory=1,
-            addresses=(),
-        )
+        body = candidacy(self.keys[me.did], "simulated", me.me.name)
         await host.node.pipeline.publish(room.id, "candidacy", body)
 
     async def answer(self, host, question, _seconds):

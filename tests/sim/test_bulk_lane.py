@@ -12,7 +12,7 @@ import trio
 
 from enclave_host.server import Server
 from node import bulk_lane, share_intake, wire
-from node.bulk_lane import Lanes, Terms
+from node.bulk_lane import Lanes, Reach, Terms
 from node.enclave_link import EnclaveLink, EnclaveUnreachable
 from node.share_lane import ShareLane
 from node.store.blobs import SealedShares
@@ -88,7 +88,7 @@ class LaneSender(Sender):
             "share": share.id,
             "chunks": resume.chunks,
         }
-        lane = await bulk_lane.dial([HERE], resume.lane.port, Terms(**{**honest, **lies}))
+        lane = await bulk_lane.dial(Reach([HERE]), resume.lane.port, Terms(**{**honest, **lies}))
         if lane is not None:
             LANES.append(lane)
         await self.say(wire.ChooseWay(lane=True))
@@ -166,7 +166,7 @@ async def test_a_ticket_is_good_once(stage):
     await sender.take(share)
     offer = sender.resume.lane
     terms = Terms(ticket=offer.ticket, key=offer.key, share=share.id, chunks=0)
-    assert await bulk_lane.dial([HERE], offer.port, terms) is None
+    assert await bulk_lane.dial(Reach([HERE]), offer.port, terms) is None
 
 
 def flipped(frame: bytes) -> bytes:
@@ -313,7 +313,7 @@ async def test_an_enclave_that_goes_away_is_said_and_the_daemon_lives(stage, mon
     resume = await sender.offer(share)
     monkeypatch.setattr(EnclaveLink, "ask", gone)
     terms = Terms(ticket=resume.lane.ticket, key=resume.lane.key, share=share.id, chunks=0)
-    LANES.append(await bulk_lane.dial([HERE], resume.lane.port, terms))
+    LANES.append(await bulk_lane.dial(Reach([HERE]), resume.lane.port, terms))
     await sender.say(wire.ChooseWay(lane=True))
     assert await refusal(sender) == "enclave.unreachable"
     monkeypatch.setattr(EnclaveLink, "ask", ask)

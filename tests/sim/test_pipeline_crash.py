@@ -21,10 +21,12 @@ from node.store.journal import Journal
 from node.world import Room, World
 from protocol import record
 from protocol.effects import Challenge, Effect
+from protocol.errors import Refused
 from protocol.events import Appraised
 from protocol.record import Record
-from tests.agreements import AT, CAST, seed
+from tests.agreements import AT, CAST, DOCUMENT, seed
 from tests.in_force import OPENING, VOTERS, Telling, verdict
+from tests.sim.nodes import follow_space
 
 ME = CAST["hospital-a"]
 OTHERS = [name for name in VOTERS if name != "hospital-a"]
@@ -105,6 +107,7 @@ class Life:
 
     async def live(self, records: list[Record]) -> None:
         room = await self.pipeline.open(OPENING)
+        follow_space(self.pipeline.world, DOCUMENT.space)
         for made in records:
             await self.pipeline.take([made.raw])
             while self.asked:
@@ -157,6 +160,20 @@ async def test_a_crash_at_any_point_changes_nothing_in_the_end(tmp_path: Path) -
         folder = tmp_path / str(point)
         assert not await lives(folder, Fuse(point), records)
         assert await lives(folder, Fuse(), records), f"after a crash at step {point}"
+
+
+async def test_a_party_without_the_space_judges_no_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot know the floors and advisories that its members agreed on."""
+    monkeypatch.setattr("tests.sim.test_pipeline_crash.follow_space", lambda *_: None)
+    life = Life(tmp_path / "node", Fuse())
+    await life.live(script())
+    assert (life.sent, life.asked) == ([], [])
+    with pytest.raises(Refused) as caught:
+        life.pipeline.world.ground(DOCUMENT.space)
+    assert caught.value.code == "topic.unknown"
+    life.journal.close()
 
 
 async def test_crash_after_crash_still_ends(tmp_path: Path) -> None:

@@ -114,6 +114,30 @@ async def test_from_admission_to_removal(tmp_path):
             await a.call("space.remove", who="@sponsor", reason="again")
 
 
+async def test_who_was_removed_and_goes_on_listening_hears_nothing_more(tmp_path):
+    """Neither by gossip, nor by push, nor when it asks."""
+    async with founded(tmp_path) as cast:
+        a, sponsor = cast["hospital-a"], cast["sponsor"].node
+        await admit(cast, "sponsor")
+        topic = space(a).id
+        gone = await a.call("space.remove", who="@sponsor", reason="contract ended")
+        await decide(cast, gone["change"], FOUNDERS[1:4])
+        await trio.sleep(1)
+        held = sponsor.world.room(topic).feeds.count()
+        heard = []
+        take = sponsor.transport.topics[topic.hex()]
+        listen = lambda peer, data: (heard.append(data), take(peer, data))  # noqa: E731
+        sponsor.transport.subscribe(topic.hex(), listen)
+        made = await a.call("space.change", reason="among ourselves", recovery_days=3)
+        change = bytes.fromhex(made["change"])
+        await eventually(lambda: all(change in space(cast[n]).chain.changes for n in FOUNDERS))
+        for name in FOUNDERS:
+            await sponsor.spread.pull(cast[name].node.transport.peer_id)
+        assert heard == []
+        assert sponsor.world.room(topic).feeds.count() == held
+        assert change not in space(cast["sponsor"]).chain.changes
+
+
 async def test_who_leaves_is_gone_and_is_taken_out_by_the_next_change(tmp_path):
     async with founded(tmp_path) as cast:
         d = cast["hospital-d"]

@@ -1,5 +1,6 @@
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 
 from node.config import ConfigError
 from node.documents import agreement_file, policy_file, strict_yaml
-from protocol import limits, shape
+from protocol import diff, limits, shape
 from protocol.consistency import faults, manifest_faults
+from protocol.kinds.agreement import models_of
 from protocol.kinds.algorithm import unpack
 from protocol.kinds.consent import Notice
 from protocol.policy import Accept, Counter, Facts, judge
@@ -54,7 +56,7 @@ def problems(folder, old, new):
 def test_the_agreement_of_the_demo_is_sound(draft):
     document = draft.document
     assert faults(document) == ()
-    assert manifest_faults(document, draft.manifest) == ()
+    assert manifest_faults(document, draft.bundle) == ()
     assert tuple(party.name for party in document.parties) == ORGANIZATIONS
     assert [host.name for host in document.hosts.candidates] == ["host-1", "host-2"]
     assert (document.hosts.lease, document.hosts.standbys) == (4000, 1)
@@ -78,11 +80,11 @@ def test_every_digest_in_the_document_has_its_blob(draft):
         document.algorithm.bundle,
         document.people.notice,
         document.datasets[0].contract,
-        *(output.schema for output in document.outputs),
+        *models_of(document),
     }
     assert set(draft.blobs) == named
     assert all(hashlib.sha256(blob).digest() == digest for digest, blob in draft.blobs.items())
-    assert unpack(draft.blobs[document.algorithm.bundle]).manifest == draft.manifest
+    assert unpack(draft.blobs[document.algorithm.bundle]) == draft.bundle
     notice = shape.decode(Notice, draft.blobs[document.people.notice])
     assert notice.language == "nl"
     assert notice.text == (DEMO / "consent.nl.md").read_text()
@@ -151,6 +153,7 @@ def test_the_policies_of_the_demo_agree_after_one_counter_offer(draft):
         ("contract: contracts/lung", "contract: ../../lung", "no such file beside"),
         ("contract: contracts/lung-v1.odcs.yaml", "contract: /etc/hostname", "no such file beside"),
         ("waits: true }   #", "waits: 1 }   #", "neither true nor false"),
+        ("    person: person", "    overlap: both\n    person: person", "keep, vault, refuse"),
         ("bundle: algorithms/cox-ph", "bundle: algorithms/none", "no such file"),
         ("bundle: algorithms/cox-ph", "bundle: sha256:12", "algorithm.bundle: This is no digest"),
         ("environment: scientific", "environment: other", "scientific, village-enclave"),
@@ -185,7 +188,7 @@ def test_a_digest_stands_for_a_file(folder):
     draft = agreement_file.load(path, SETTING)
     assert draft.document.datasets[0].contract == seed("contract")
     assert draft.document.algorithm.bundle == seed("contract")
-    assert draft.manifest is None
+    assert draft.bundle is None
     assert seed("contract") not in draft.blobs
 
 
@@ -246,3 +249,110 @@ def test_only_config_error_escapes(data):
     except ConfigError:
         return
     assert isinstance(value, dict | list | str | int | bool)
+
+
+def loaded(folder, *changes):
+    path = folder / "agreement.yaml"
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path.write_text(text)
+    return agreement_file.load(path, SETTING).document
+
+
+def test_noise_formats_and_contexts_are_read(folder):
+    noise = 'noise: { mechanism: gaussian, epsilon: "0.5", in_all: "4", delta: "0.000001" }'
+    document = loaded(
+        folder,
+        ("rules:  ", f"{noise}\nrules:  "),
+        ("  output: 1 MiB", "  output: 1 MiB\n  output_rows: 9"),
+        ("  own-risk:", "  weights: { format: state }\n  own-risk:"),
+        ("  table:\n", "  table:\n    format: arrow\n"),
+    )
+    rules = document.rules
+    assert (rules.noise, rules.epsilon, rules.epsilon_total) == ("gaussian", 500_000, 4_000_000)
+    assert (rules.delta, rules.output_rows) == (1_000_000, 9)
+    formats = {one.name: (one.format, one.schema is None, one.to) for one in document.outputs}
+    assert formats["weights"] == ("state", True, ())
+    assert formats["table"][:2] == ("arrow", False)
+    assert document.outputs[0].context is not None
+    assert faults(document) == (
+        "output own-risk: noise is added to JSON for parties, and to nothing else",
+        "output table: noise is added to JSON for parties, and to nothing else",
+    )
+
+
+@pytest.mark.parametrize(
+    ("noise", "said"),
+    [
+        ('{ mechanism: uniform, epsilon: "1", in_all: "1" }', "not allowed"),
+        ('{ mechanism: laplace, epsilon: "-1", in_all: "1" }', "decimal number"),
+        ('{ mechanism: laplace, epsilon: "NaN", in_all: "1" }', "decimal number"),
+        ('{ mechanism: laplace, epsilon: "1e99999999", in_all: "1" }', "decimal number"),
+        ('{ mechanism: laplace, epsilon: "0.00000001", in_all: "1" }', "decimal number"),
+        ('{ mechanism: laplace, epsilon: "1" }', "missing"),
+        ('{ mechanism: gaussian, epsilon: "1", in_all: "1" }', "missing"),
+        ('{ mechanism: laplace, epsilon: "1", in_all: "1", delta: "0" }', "unknown"),
+    ],
+)
+def test_noise_that_says_nothing_is_no_noise(folder, noise, said):
+    assert said in problems(folder, "rules:  ", f"noise: {noise}\nrules:  ")
+
+
+def with_model(folder, file="by-site.schema.json"):
+    manifest = folder / "algorithms" / "cox-ph" / "manifest.yaml"
+    manifest.write_text(f"{manifest.read_text()}models: {{ table: {file} }}\n")
+
+
+SCHEMA = "    schema: algorithms/cox-ph/by-site.schema.json\n"
+
+
+def test_a_schema_that_is_left_out_is_the_bundles_own(folder):
+    with_model(folder)
+    path = folder / "agreement.yaml"
+    path.write_text(path.read_text().replace(SCHEMA, ""))
+    draft = agreement_file.load(path, SETTING)
+    table = next(one for one in draft.document.outputs if one.name == "table")
+    model = (folder / "algorithms" / "cox-ph" / "by-site.schema.json").read_bytes()
+    assert draft.blobs[table.schema] == model
+    assert manifest_faults(draft.document, draft.bundle) == ()
+
+
+def test_a_schema_stands_in_the_bundle_or_in_the_file(folder):
+    assert "outputs.table.schema: This is missing" in problems(folder, SCHEMA, "")
+
+
+def test_another_schema_than_the_bundles_is_a_fault(folder):
+    with_model(folder, "own-risk.schema.json")
+    draft = agreement_file.load(folder / "agreement.yaml", SETTING)
+    (fault,) = manifest_faults(draft.document, draft.bundle)
+    assert fault == "output table: its schema is not own-risk.schema.json of the bundle"
+
+
+def test_another_format_than_the_bundles_is_a_fault(folder):
+    with_model(folder, "table.odcs.yaml")
+    (folder / "algorithms" / "cox-ph" / "table.odcs.yaml").touch()
+    draft = agreement_file.load(folder / "agreement.yaml", SETTING)
+    (fault,) = manifest_faults(draft.document, draft.bundle)
+    assert fault == "output table: is json, in the bundle arrow"
+
+
+@pytest.mark.parametrize("overlap", ["vault", "refuse"])
+def test_what_counts_of_a_person_in_two_shares_is_agreed(folder, overlap):
+    path = folder / "agreement.yaml"
+    before = agreement_file.load(path, SETTING).document
+    assert before.datasets[0].overlap == "keep"
+    text = path.read_text()
+    path.write_text(
+        text.replace("    person: person", f"    overlap: {overlap}\n    person: person")
+    )
+    after = agreement_file.load(path, SETTING).document
+    assert after.datasets[0].overlap == overlap
+    assert faults(after) == ()
+    told = [one for one in diff.words(before, after) if "overlap" in one]
+    assert len(told) == 1
+    assert f"overlap: keep -> {overlap}" in told[0]
+    alone = replace(after.datasets[0], sources=after.datasets[0].sources[:-1])
+    found = " ".join(faults(replace(after, datasets=(alone,))))
+    assert ("no people give rows of their own" in found) == (overlap == "vault")

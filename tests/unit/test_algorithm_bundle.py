@@ -1,13 +1,15 @@
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from node.config import ConfigError
-from node.documents import algorithm_bundle
-from protocol import limits
-from protocol.kinds.algorithm import Parameter, unpack
+from node.documents import algorithm_bundle, template
+from protocol import limits, shape
+from protocol.errors import Refused
+from protocol.kinds.algorithm import Bundle, Contract, Entry, Model, Parameter, unpack
 from tests.agreements import seed
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo" / "algorithms"
@@ -80,11 +82,28 @@ def test_modules_in_folders_keep_their_path(folder):
     [
         ("version: 1.0.0", "", "version: This is missing"),
         ("version: 1.0.0", "version: 1.0", "manifest.yaml:5"),
-        ("kind: python", "kind: sql", "kind: The value is not allowed"),
+        ("kind: python", "kind: prolog", "kind: The value is not allowed"),
+        ("kind: python", "kind: sql", "There is no file 'cox:fit/model.sql'"),
         ("environment: scientific", "environment: other", "or: scientific"),
-        ("environment: scientific", "environment: sha256:00", "no digest"),
+        ("environment: scientific", "environment: sha256:00", "No environment sha256:00 is known"),
         ("function: cox:fit", "function: cox.fit", "entries[0].function: This is no function"),
         ("function: cox:fit", 'function: "../cox:fit"', "This is no function"),
+        ("function: cox:fit", "function: fit:fit", "There is no file 'fit.py'"),
+        ("outputs: [table]", "outputs: []", "entries[1].outputs: It returns nothing"),
+        ("outputs: [table]", "outputs: [table, table]", "twice"),
+        ("name: by-site", "name: fit", "entries: A name stands there twice"),
+        ("kind: python", "kind: python\nmodels: { table: none.json }", "no file 'none.json'"),
+        (
+            "kind: python",
+            "kind: python\nmodels: { tables: by-site.schema.json }",
+            "manifest.yaml:7: models.tables: Nothing in the manifest has this name",
+        ),
+        ("kind: python", "kind: python\nmodels: { table: cox.py }", "It ends in .json or"),
+        (
+            "kind: python",
+            "kind: python\ncontracts: { lung-v2: README.md }",
+            "contracts.lung-v2: Nothing in the manifest",
+        ),
         ("choices: [age", "choice: [age", "choice: This key is unknown. Did you mean choices?"),
         ("choices: [age, sex, ph_ecog]", "choices: []", "nothing to choose"),
         ("type: any_of", "type: some_of", "One of: any_of, one_of, integer"),
@@ -114,6 +133,134 @@ def test_what_is_not_a_folder_of_plain_files(folder, tmp_path):
     (folder / "link.py").unlink()
     (folder / "linked").symlink_to(tmp_path)
     assert "not a plain file" in problems(folder)
+
+
+def test_every_fault_is_told_at_once(folder):
+    edit(folder, "version: 1.0.0", "")
+    edit(folder, "function: cox:fit", "function: fit:fit")
+    edit(folder, "type: any_of", "type: some_of")
+    (folder / "caf\u00e9.py").write_bytes(b"")
+    (folder / "link.py").symlink_to("/etc/hostname")
+    (folder / "COX.py").write_bytes(b"")
+    told = problems(folder)
+    for fault in ("version", "fit.py", "One of: any_of", "caf\\xe9.py:0", "link.py:0", "cox.py:0"):
+        assert fault in told
+    assert told.count("\n") == 5
+
+
+def bundle(files, **changes):
+    manifest = algorithm_bundle.pack(DEMO / "probe", ENVIRONMENTS).manifest
+    files = {"survey.py": b"", **files}
+    return shape.encode(Bundle(manifest=replace(manifest, **changes), files=files))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../survey.py",
+        "/survey.py",
+        "a//b.py",
+        "a/./b.py",
+        "a/../survey.py",
+        "",
+        "a/",
+        ".hidden",
+        "a/.git/config",
+        "a\\b.py",
+        "c:b.py",
+        "a b.py",
+        "a\x00.py",
+        "a\n.py",
+        "\u202eyp.evil",
+        "surve\u0443.py",  # a Cyrillic letter
+        "cafe\u0301.py",
+        "Survey.py",
+        "SURVEY.PY",
+        "survey.py/inner.py",
+        "SURVEY.py/inner.py",
+        "/".join("a" * 14),
+    ],
+)
+def test_paths_that_are_not_one_thing_everywhere_are_refused(path):
+    assert unpack(bundle({"more/survey.py": b""})).files.keys() == {"survey.py", "more/survey.py"}
+    with pytest.raises(Refused) as refusal:
+        unpack(bundle({path: b""}))
+    assert refusal.value.code == "algorithm.bundle"
+    assert str(refusal.value).isascii()
+
+
+def test_a_bundle_is_bounded():
+    with pytest.raises(Refused, match="short text"):
+        unpack(bundle({"a" * (limits.NAME + 1): b""}))
+    with pytest.raises(Refused, match=str(limits.ITEMS)):
+        unpack(bundle({f"f{n}": b"" for n in range(limits.ITEMS)}))
+    with pytest.raises(Refused) as refusal:
+        unpack(bundle({"big": bytes(limits.BLOB)}))
+    assert refusal.value.code == "codec.too-large"
+
+
+def entry(**changes):
+    values = {"name": "survey", "function": "survey:survey", "parameters": (), "outputs": ("a",)}
+    return Entry(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"entries": ()},
+        {"kind": "sql"},
+        {"models": (Model(output="summary", file="none.json"),)},
+        {"models": (Model(output="none", file="survey.py"),)},
+        {"models": (Model(output="summary", file="survey.py"),) * 2},
+        {"contracts": (Contract(dataset="lung-v1", file="none.yaml"),)},
+        {"contracts": (Contract(dataset="none", file="survey.py"),)},
+        {"inputs": ("lung-v1", "lung-v1")},
+        {"inputs": ("../../.bashrc",)},
+        {"inputs": ("village/code",)},
+        {"inputs": ("lung v1",)},
+        {"entries": (entry(name="a/b"),)},
+        {"entries": (entry(outputs=("../../.bashrc",)),)},
+        {"entries": (entry(outputs=("caf\u00e9",)),)},
+        {"entries": (entry(states=("",)),)},
+        {"entries": (entry(parameters=(Parameter(name="a b", type="integer"),)),)},
+    ],
+)
+def test_a_manifest_and_its_files_hold_together(changes):
+    assert unpack(bundle({}, entries=(entry(),))).manifest.entries == (entry(),)
+    with pytest.raises(Refused) as refusal:
+        unpack(bundle({}, **changes))
+    assert refusal.value.code == "algorithm.bundle"
+
+
+def test_models_and_contracts_in_the_bundle(folder):
+    edit(
+        folder,
+        "kind: python",
+        "kind: python\nmodels: { table: by-site.schema.json, model: m.odcs.yaml }\n"
+        "contracts: { lung-v1: lung.odcs.yaml }",
+    )
+    for name in ("m.odcs.yaml", "lung.odcs.yaml"):
+        (folder / name).write_bytes(b"")
+    manifest = algorithm_bundle.pack(folder, ENVIRONMENTS).manifest
+    assert manifest.models == (
+        Model(output="table", file="by-site.schema.json", format="json"),
+        Model(output="model", file="m.odcs.yaml", format="arrow"),
+    )
+    assert manifest.contracts == (Contract(dataset="lung-v1", file="lung.odcs.yaml"),)
+
+
+@pytest.mark.parametrize("kind", ["python", "sql"])
+def test_templates_are_whole(kind, tmp_path):
+    files = template.write(kind, "mean-stay", tmp_path / "new")
+    packed = algorithm_bundle.pack(tmp_path / "new", ENVIRONMENTS)
+    assert sorted(files) == sorted(packed.bundle.files)
+    assert (packed.manifest.name, packed.manifest.kind) == ("mean-stay", kind)
+    assert {one.output for one in packed.manifest.models} == {"table"}
+    assert template.NAME.encode() not in b"".join(packed.bundle.files.values())
+    with pytest.raises(ConfigError, match="something already"):
+        template.write(kind, "mean-stay", tmp_path / "new")
+    with pytest.raises(ConfigError, match="something already"):
+        template.write(kind, "mean-stay", tmp_path / "new" / "README.md")
 
 
 def test_a_folder_of_data_is_refused(folder):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocol import codec, record, shape
+from protocol import codec, keys, record, shape
 from protocol.audit import bundle
 from protocol.audit.bundle import TopicMaterial
 from protocol.audit.examine import examine
@@ -19,7 +19,17 @@ from protocol.errors import RULES, Refused
 from protocol.kinds.agreement import AgreementOpening, Runs, Suspension
 from protocol.kinds.common import Refusal, Vote
 from protocol.kinds.identity import Claims, Credential
-from protocol.kinds.run import GateCheck, Order, OutputDigest, Run, Started, Statement
+from protocol.kinds.run import (
+    Charge,
+    GateCheck,
+    Order,
+    OutputDigest,
+    Run,
+    Started,
+    Statement,
+    StateUse,
+)
+from protocol.kinds.space import Commitment
 from protocol.record import Place, Record
 from tests import agreements
 from tests.audit_rig import (
@@ -27,8 +37,10 @@ from tests.audit_rig import (
     CAST,
     ENCLAVES,
     NOW,
+    PARTIES,
     SPONSOR,
     A,
+    Actor,
     B,
     C,
     Story,
@@ -177,6 +189,9 @@ UNFIT = changed(eligible=False, reasons=("host.unreachable",))
 FALSE_NO = changed(eligible=False, reasons=("evidence.measurement",))
 LAX = replace(agreements.DOCUMENT.rules, min_contributors=1)
 HELD = changed(outcome="held", refusal_code="gate.min-change")
+CHARGED = Charge(dataset="lung-v1", to=SPONSOR.did, amount=1)
+LOGGED = OutputDigest(name="log", to=SPONSOR.did, digest=OTHER, size=9)
+STATE = StateUse(name="weights", number=1, digest=OTHER, used=True)
 FAILED = changed(gate=(GateCheck(rule="min_change", limit=1, measured=0, passed=False),))
 
 INSIDERS = [
@@ -219,6 +234,10 @@ INSIDERS = [
     ("", "run", {}, output(to=C.did), Check.GATE, "gate.recipient"),
     ("", "run", {}, output(name="rows"), Check.GATE, "gate.recipient"),
     ("", "run", {}, output(size=10**6), Check.GATE, "gate.quota"),
+    ("", "run", {}, changed(charges=(CHARGED,)), Check.GATE, "gate.budget"),
+    ("", "run", {}, changed(logs=(LOGGED,)), Check.GATE, "gate.recipient"),
+    ("", "run", {}, changed(logs=(LOGGED,), lineage=None), Check.GATE, "gate.min-contributors"),
+    ("", "run", {}, changed(states=(STATE,)), Check.GATE, "audit.run"),
     ("", "vote", {"slot": "run/1/1"}, dropped, Check.VOTES, "run.votes"),
     ("", "vote", {"slot": "run/1/1"}, dropped, Check.NUMBERS, "audit.incomplete"),
     ("", "run", {"term": 2}, changed(number=7), Check.VOTES, "run.slot"),
@@ -275,7 +294,7 @@ def test_the_agreed_number_of_runs_and_attempts() -> None:
     assert found(audit(story)) == {(Check.AGREED, "run.budget")}
     once = replace(few, at_most=12, attempts=1)
     story = Story(base=replace(agreements.DOCUMENT, runs=once)).tell()
-    assert found(audit(story)) == {(Check.AGREED, "run.budget")}
+    assert found(audit(story)) == {(Check.AGREED, "run.attempts")}
 
 
 def test_an_earlier_record_must_be_adopted_as_it_is() -> None:
@@ -529,3 +548,26 @@ def test_every_code_has_a_rule_and_the_report_is_readable() -> None:
     assert json.loads(json.dumps(value)) == value
     assert value["findings"][0]["code"] == "run.code"
     assert value["clean"] is False
+
+
+def test_commitments_of_the_parties_are_looked_for() -> None:
+    def committed(*silent: Actor, digest: bytes | None = None) -> Report:
+        story = Story().begin()
+        for party in PARTIES:
+            if party not in silent:
+                own = keys.digest("commitment", story.agreement.id, party.did)
+                story.space.write(party, "commitment", Commitment(digest=digest or own))
+        return audit(story)
+
+    report = committed()
+    assert report.clean
+    assert any("by a commitment" in proof for proof in report.proofs)
+    silent = PARTIES[0]
+    for report in (committed(silent), committed(*PARTIES[1:])):
+        assert report.clean
+        assert not any("by a commitment" in proof for proof in report.proofs)
+    assert any(
+        f"No commitment in the space by {silent.name}:" in x for x in committed(silent).limits
+    )
+    wrong = committed(digest=bytes(32))
+    assert any(limit.startswith("No commitment in the space by") for limit in wrong.limits)

@@ -17,7 +17,7 @@ HERE = Path("/nowhere")
 
 
 def job(entry: str = "cox.fit:run", parameters: bytes = b"{}") -> Job:
-    return Job(environment=HERE, code=HERE, inputs=HERE, entry=entry, parameters=parameters)
+    return Job(environment=HERE, entry=entry, parameters=parameters)
 
 
 @pytest.mark.parametrize("entry", ["a:b", "cox.fit:run", "_a._b.c9:_d"])
@@ -66,10 +66,15 @@ def test_only_a_protocol_error_escapes(raw):
 
 def test_each_runner_is_there_and_compiles():
     for kind in runners.RUNNERS:
-        compile(runners.source(kind), kind, "exec")
+        names = [name for name, _ in runners.sources(kind)]
+        assert (names[0], names[-1]) == tuple(
+            f"enclave_host.runners.{one}" for one in ("common", kind)
+        )
+        for name, source in runners.sources(kind):
+            compile(source, name, "exec")
 
 
 @pytest.mark.parametrize("kind", ["", "Python", "../python", "perl"])
 def test_unknown_kinds_are_refused(kind):
     with pytest.raises(runners.UnknownKind, match="python"):
-        runners.source(kind)
+        runners.sources(kind)

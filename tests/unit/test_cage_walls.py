@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from enclave_host.cage import Cage, Job, Limits, NoTier, doctor, launcher, tiers
 from enclave_host.cage.launcher import Sink, verdict
+from enclave_host.cage.tiers import Obstacle
 
 JOB = Job(
     environment=Path("/e"),
-    code=Path("/c"),
-    inputs=Path("/i"),
+    code={"secret.py": b"secret = 1"},
     entry="a:b",
     parameters=b'{"secret": 1}',
     limits=Limits(tmp=12345),
@@ -48,18 +48,19 @@ def test_walls_leave_nothing_shared(tier):
 def test_only_tmp_is_writable_and_sized(tier):
     words = tiers.command(tier, JOB)
     mounts = bound(words)
-    assert mounts["/algorithm"] == ("--ro-bind", "/c")
     assert mounts["/environment"] == ("--ro-bind", "/e")
-    assert mounts["/in"] == ("--ro-bind", "/i")
+    assert mounts.keys() <= {"/environment", "/tmp", *tiers.DEVICES, *tiers.LIBRARIES, tiers.PYTHON}  # noqa: S108
     writable = {where for where, (flag, _) in mounts.items() if not flag.startswith("--ro-bind")}
     assert writable == {"/tmp", *tiers.DEVICES}  # noqa: S108
     assert words[words.index("--tmpfs") - 2 : words.index("--tmpfs")] == ["--size", "12345"]
-    assert words.index("--remount-ro") > max(words.index(word) for word in ("--tmpfs", "/in"))
+    assert words.index("--remount-ro") > max(
+        words.index(word) for word in ("--tmpfs", "/environment")
+    )
 
 
 def test_tier_c_hides_nothing_so_landlock_names_what_may_be_read():
     seen = tiers.view("C", JOB)
-    assert {"/c", "/e", "/i"} < set(seen.readable)
+    assert "/e" in seen.readable
     assert seen.writable == ["/dev/null"]
     assert not {"/", "/etc", "/proc", "/usr"} & set(seen.readable)
     assert tiers.command("C", JOB)[0] == tiers.PYTHON
@@ -120,7 +121,7 @@ def test_output_beyond_its_limit_is_noticed(chunks, limit):
 
 
 def test_soft_limit_on_processor_time_is_below_the_hard_one():
-    limits = launcher._resource_limits(Limits(cpu=7, processes=5), neighbours=100)
+    limits = launcher._resource_limits(Job(entry="a:b", limits=Limits(cpu=7, processes=5)), 100)
     assert limits["CPU"] == [7, 8]
     assert limits["NPROC"] == [105, 105]
     assert limits["CORE"] == [0, 0]
@@ -139,10 +140,12 @@ def test_doctor_notices_every_surprise(tier, missing):
 
 
 def test_no_tier_names_all_reasons(monkeypatch):
-    monkeypatch.setattr(tiers, "obstacle", lambda tier: f"{tier} lacks a wall")
+    monkeypatch.setattr(tiers, "obstacle", lambda tier: Obstacle(f"{tier} lacks a wall", "build"))
     with pytest.raises(NoTier) as caught:
         Cage.probe()
-    assert str(caught.value) == "; ".join(f"tier {tier}: {tier} lacks a wall" for tier in "ABC")
+    assert str(caught.value) == "; ".join(
+        f"tier {tier}: {tier} lacks a wall (build)" for tier in "ABC"
+    )
     assert caught.value.code == "cage.no-tier"
     with pytest.raises(NoTier, match="tier B"):
         Cage.probe(only="B")

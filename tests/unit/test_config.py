@@ -7,6 +7,7 @@ import pytest
 
 from node import config
 from node.config import Address, Config, ConfigError, Invalid, parse, parse_duration, parse_size
+from node.net.proxy import Proxy
 from node.store.keystore import Prompt, SecretFile, SystemdCredential
 
 BASE = Path("/etc/village")
@@ -25,6 +26,7 @@ root   = "offline"
 dial      = "both"
 listen    = ["/ip4/0.0.0.0/tcp/4150", "/ip6/::1/tcp/0/ws"]
 bulk      = "stream"
+proxy     = "http://village:p%40ss@proxy.example:3128"
 bootstrap = [
   "/dns4/peer.example/tcp/4150/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
 ]
@@ -81,6 +83,7 @@ def test_a_whole_configuration_is_read():
     assert read.keys == config.Keys(unlock=SystemdCredential("village-keystore"), root="offline")
     assert read.network.listen == ("/ip4/0.0.0.0/tcp/4150", "/ip6/::1/tcp/0/ws")
     assert len(read.network.bootstrap) == 1
+    assert read.network.proxy == Proxy("proxy.example", 3128, "village:p@ss")
     assert read.admin.govern == "village-dpo"
     assert read.console.listen == Address("127.0.0.1", 8080)
     assert read.policy.file == BASE / "policy.toml"
@@ -146,7 +149,6 @@ def test_the_message_is_one_line_per_problem():
 @pytest.mark.parametrize(
     ("section", "line", "key"),
     [
-        ("network", 'proxy = "http://proxy.example:3128"', "network.proxy"),
         ("admin", 'four_eyes = ["agreement.accept"]', "admin.four_eyes"),
         ("admin", "four_eyes = []", "admin.four_eyes"),
         ("keys", 'unlock = "pkcs11:token"', "keys.unlock"),
@@ -181,6 +183,12 @@ def test_what_is_no_query_is_refused(query):
         ("keys", 'unlock = "password123"'),
         ("keys", 'root = "here"'),
         ("network", 'dial = "in"'),
+        ("network", 'proxy = "proxy.example:3128"'),
+        ("network", 'proxy = "http://proxy.example"'),
+        ("network", 'proxy = "https://proxy.example:3128"'),
+        ("network", 'proxy = "http://user@proxy.example:3128"'),
+        ("network", 'proxy = "http://proxy.example:3128/path"'),
+        ("network", 'proxy = "http://proxy.example:99999"'),
         ("network", 'listen = "/ip4/127.0.0.1/tcp/4150"'),
         ("network", "listen = [3]"),
         ("network", 'bootstrap = ["/ip4/192.0.2.7/tcp/4150"]'),
@@ -310,7 +318,7 @@ def test_other_durations_are_refused(text):
 def test_every_key_has_its_sentence_and_stands_in_the_whole_example():
     described = config.describe()
     assert all(one.doc.endswith(".") and len(one.doc) > 15 for one in described)
-    unsupported = {"proxy", "four_eyes"}
+    unsupported = {"four_eyes"}
     for one in described:
         assert (one.key in unsupported) or f"\n{one.key} " in WHOLE, one
     required = {f"{one.section}.{one.key}" for one in described if one.required}

@@ -1,19 +1,19 @@
 """The enclave's configuration, its private memory, its data contracts, its command line."""
 
 import json
+import mmap
 import os
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 
 from enclave_host import config, main, private
+from enclave_host.cage import memory
 from enclave_host.config import ConfigError
 from enclave_host.contract import read_contract
-from enclave_host.private import NotPrivate, Room
+from enclave_host.private import Room, shown
 from protocol.errors import Refused
-from tests.enclave_drive import SHM
 from tests.enclave_rig import PROJECT
 from tests.enclave_vitals import CONTRACT
 
@@ -41,11 +41,10 @@ def load(tmp_path, text):
 def test_paths_are_relative_to_the_file_or_to_the_state(tmp_path):
     found = load(tmp_path, GOOD)
     assert found.socket == tmp_path / "run/enclave.sock"
-    assert (found.data, found.limits.wall, found.tier) == (2**30, 30.0, None)
+    assert (found.data, found.ceilings.wall, found.tier) == (2**30, 30, None)
     state = tmp_path / "state"
     (state / "environment").mkdir(parents=True)
     assert config.load(tmp_path / "enclave.toml", state).environments == (state / "environment",)
-    assert config.load(tmp_path / "enclave.toml", state).room != found.room
 
 
 def test_every_error_comes_at_once_with_its_line(tmp_path):
@@ -102,7 +101,7 @@ def test_the_configurations_of_the_demo_are_sound(tmp_path):
     demo = PROJECT / "configs/demo"
     first, second = (config.load(demo / f"enclave-host-{n}.toml", tmp_path) for n in (1, 2))
     assert first.source.technology == "simulated"
-    assert (first.socket != second.socket, first.room != second.room) == (True, True)
+    assert first.socket != second.socket
 
 
 # --- memory --------------------------------------------------------------------------------------
@@ -110,58 +109,54 @@ def test_the_configurations_of_the_demo_are_sound(tmp_path):
 
 @pytest.fixture
 def room():
-    found = Room.open(SHM / f"village-test-config-{os.getpid()}", 1000)
+    found = Room(2 * private.SMALL)
     yield found
     found.close()
 
 
-def test_open_data_does_not_go_to_a_disk():
-    with pytest.raises(NotPrivate, match="not in memory"):
-        Room.open(Path("/usr/village-test"), 1000)
-
-
-def test_a_room_that_somebody_else_prepared_is_refused(tmp_path):
-    link = SHM / f"village-test-link-{os.getpid()}"
-    link.symlink_to(tmp_path)
-    try:
-        with pytest.raises(NotPrivate, match="belongs to somebody else"):
-            Room.open(link, 1000)
-    finally:
-        link.unlink()
-
-
-def test_a_spool_is_bounded_and_wiped(room):
+@pytest.mark.parametrize("size", [900, private.SMALL, private.SMALL + 1])
+def test_a_spool_is_bounded_and_wiped(room, size):
     spool = room.spool()
-    spool.write(b"x" * 900)
+    spool.write(b"x" * size)
     with pytest.raises(Refused, match=r"enclave\.full"):
-        spool.write(b"x" * 101)
-    with spool.path.open("rb") as still_open:
-        spool.wipe()
-        assert still_open.read() == bytes(900)  # overwritten, not only unlinked
-    assert (room.used, spool.path.exists()) == (0, False)
+        spool.write(b"x" * (2 * private.SMALL + 1 - size))
+    with shown([spool]) as (inputs, (extent,)):
+        assert extent.size == size
+        still_open = memory.reader(inputs[extent.file])
+    spool.wipe()
+    assert not any(os.read(still_open, size))  # overwritten, not only forgotten
+    os.close(still_open)
+    assert (room.used, room.spools) == (0, [])
     spool.wipe()
     assert room.used == 0
 
 
-def test_a_stage_is_wiped(room):
-    with room.stage() as stage:
-        (stage / "deep").mkdir()
-        (stage / "deep/row").write_bytes(b"row")
-    assert not stage.exists()
+def test_many_small_shares_need_one_file(room):
+    contents = [bytes([n]) * n for n in range(100)] + [b"L" * (private.SMALL + 1)]
+    spools = [room.spool() for _ in contents]
+    for spool, content in zip(spools, contents, strict=True):
+        spool.write(content[:7])
+        spool.write(content[7:])
+    with shown(spools) as (inputs, extents):
+        assert len(inputs) == 2
+        assert [os.pread(inputs[file], size, start) for file, start, size in extents] == contents
 
 
-def test_what_a_killed_enclave_left_is_wiped(room):
-    (room.path / "left").write_bytes(b"row")
-    again = Room.open(room.path, 1000)
-    assert list(again.path.iterdir()) == []
+def test_what_is_handed_out_can_only_be_read(room):
+    with memory.files({"row": b"row"}) as made:
+        reader = memory.reader(made["row"])
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.write(reader, b"x")
+        with pytest.raises(PermissionError):
+            mmap.mmap(reader, 0)
+        assert os.read(reader, 10) == b"row"
+        os.close(reader)
 
 
-def test_wiping_leaves_links_alone(room, tmp_path):
-    outside = tmp_path / "outside"
-    outside.write_bytes(b"mine")
-    (room.path / "link").symlink_to(outside)
-    private.wipe(room.path)
-    assert outside.read_bytes() == b"mine"
+def test_a_room_that_closes_wipes_what_is_open(room):
+    room.spool().write(b"x" * (private.SMALL + 1))
+    room.close()
+    assert room.used == 0
 
 
 # --- data contracts ------------------------------------------------------------------------------
@@ -254,6 +249,8 @@ def test_a_bad_configuration_is_a_usage_error(tmp_path, capsys):
 
 def test_doctor_says_what_holds(capsys):
     code = main.main(["doctor", "--json"])
-    tiers = {one["tier"]: one["holds"] for one in json.loads(capsys.readouterr().out)}
+    report = json.loads(capsys.readouterr().out)
+    tiers = {one["tier"]: one["holds"] for one in report["tiers"]}
     assert set(tiers) == {"A", "B", "C"}
-    assert code == (0 if any(tiers.values()) else 1)
+    assert report["fit"] is any(tiers.values())
+    assert code == (0 if report["fit"] else 1)

@@ -99,6 +99,16 @@ def test_a_node_that_was_off_says_the_last_step_alone(desk: Desk) -> None:
     assert desk.at(END - DAY // 2) == ["credential 1"]
 
 
+def test_what_is_made_for_a_few_days_says_only_steps_that_come_after(desk: Desk) -> None:
+    desk.told.say("hospital-a", "invite", invite(CAST["sponsor"], until=AT + 10 * DAY))
+    desk.credential("hospital-a", AT + 7 * DAY)
+    assert desk.at(AT) == []
+    assert expiry.soon(desk.node, AT + 60) == []
+    assert desk.at(AT + 3 * DAY) == ["invite 7"]
+    assert desk.at(AT + 6 * DAY) == ["credential 1"]
+    assert desk.at(AT + 7 * DAY) == ["credential 0"]
+
+
 def test_a_clock_that_was_set_back_says_nothing_again(desk: Desk) -> None:
     desk.credential("hospital-a", END)
     assert desk.at(END - 6 * DAY) == ["credential 7"]

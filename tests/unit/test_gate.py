@@ -15,6 +15,7 @@ from enclave_host.parties import Parties, read_agreement
 from protocol.errors import Refused
 from tests.enclave_rig import Rig, seed
 from tests.enclave_vitals import SCHEMAS
+from tests.framing import framed, frames
 
 
 def rig_parties(**rules: object) -> tuple[Rig, Parties]:
@@ -23,7 +24,7 @@ def rig_parties(**rules: object) -> tuple[Rig, Parties]:
 
 
 def people(*numbers: int, **more: object) -> dict[bytes, Contributor]:
-    return {contributors.tag(b"", f"row-{n}"): Contributor(**more) for n in numbers}
+    return {seed(f"row-{n}")[:16]: Contributor(**more) for n in numbers}
 
 
 def gate(rig: Rig, parties: Parties, who: dict, names=("model",), rows: int = 10) -> Gate:
@@ -33,13 +34,17 @@ def gate(rig: Rig, parties: Parties, who: dict, names=("model",), rows: int = 10
 
 def judge(value: object, who: dict, lineage: Lineage | None = None, names=("model",), **rules):
     rig, parties = rig_parties(**rules)
-    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    raw = value if isinstance(value, bytes) else framed(value)
     found = gate(rig, parties, who, names)
     stopped = found.judge_people(Lineage() if lineage is None else lineage)
     return stopped or found.judge(raw), found.checks
 
 
 MODEL = {"model": {"n": 9, "mean": 1.23456}}
+
+
+def model(text: bytes, form: str = "json") -> bytes:
+    return frames([("model", form, text)])
 
 
 def test_what_passes_is_rounded_and_canonical():
@@ -55,16 +60,19 @@ def test_what_passes_is_rounded_and_canonical():
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
-        (b"{", "gate.schema"),
-        (b"[]", "gate.schema"),
-        (b'{"model": {"n": 9, "mean": NaN}}', "gate.schema"),
-        (b'{"model": {"n": 9, "mean": 1e400}}', "gate.schema"),
-        (b'{"model": {"n": 9, "n": 9, "mean": 1}}', "gate.schema"),
-        (b'{"model": ' + b"[" * 5000 + b"]" * 5000 + b"}", "gate.schema"),
-        (json.dumps({"model": {"n": 9, "mean": 1, "rows": [1]}}).encode(), "gate.schema"),
-        (json.dumps({"model": {"n": "9", "mean": 1}}).encode(), "gate.schema"),
-        (json.dumps({**MODEL, "extra": 1}).encode(), "gate.recipient"),
-        (b"{}", "gate.recipient"),
+        (b"", "gate.schema"),
+        (model(b"{"), "gate.schema"),
+        (model(b"[]"), "gate.schema"),
+        (model(b'{"n": 9, "mean": NaN}'), "gate.schema"),
+        (model(b'{"n": 9, "mean": 1e400}'), "gate.schema"),
+        (model(b'{"n": 9, "n": 9, "mean": 1}'), "gate.schema"),
+        (model(b"[" * 5000 + b"]" * 5000), "gate.schema"),
+        (model(b'{"n": 9, "mean": 1}', "state"), "gate.schema"),
+        (model(b'{"n": 9, "mean": 1}', "arrow"), "gate.schema"),
+        (framed({"model": {"n": 9, "mean": 1, "rows": [1]}}), "gate.schema"),
+        (framed({"model": {"n": "9", "mean": 1}}), "gate.schema"),
+        (framed({**MODEL, "extra": 1}), "gate.recipient"),
+        (framed({}), "gate.recipient"),
     ],
 )
 def test_anything_beyond_the_output_model_is_refused(raw, code):
@@ -117,7 +125,8 @@ def test_a_corrected_row_is_a_change_of_one_person():
 
 def test_the_lineage_keeps_what_the_comparison_needs():
     rows = people(1, own=True) | people(2, organizations=frozenset({b"a" * 32}), content=b"x" * 16)
-    assert result(1, "fit", "{}", rows).contributors() == rows
+    kept = result(1, "fit", "{}", rows)
+    assert Lineage(results=(kept,)).people([1]) == rows
 
 
 def table(*counts: int) -> dict:
@@ -129,7 +138,7 @@ def test_small_cells_refuse_the_table():
     assert isinstance(verdict, Stopped)
     assert (verdict.code, verdict.detail) == (
         "gate.small-cells",
-        "2 of 3 cells count fewer than 3",
+        "2 of 3 cells count fewer than 3; a coarser table would release it",
     )
     assert checks[-1].measured == 2
 
@@ -191,7 +200,7 @@ def test_a_held_result_names_the_run_and_is_compared_with_every_release():
     verdict, checks = judge(MODEL, people(*range(1, 10)), lineage(first, second), min_change=5)
     assert isinstance(verdict, Stopped)
     assert (verdict.outcome, verdict.code) == ("held", "gate.min-change")
-    assert verdict.detail == "differs from run 1 by 1 person"
+    assert verdict.detail == "differs from run 1 by 1 person; 4 more people would release it"
     assert checks[-1].measured == 1
 
 
@@ -294,4 +303,4 @@ def test_a_number_has_one_form():
 
 def test_a_number_too_large_is_no_json():
     with pytest.raises(Refused, match=r"gate\.schema"):
-        outputs.parse(b'{"model": 1e400}')
+        outputs.read_json(b'{"n": 1e400}')

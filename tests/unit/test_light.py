@@ -313,6 +313,7 @@ async def test_a_withdrawal_is_in_force_once_a_quorum_confirmed(tmp_path: Path) 
         (given,) = peer.vault.participation(here.story.id).given
         assert given.stop is not None
         assert len(given.stop_receipts) == 5
+        assert given.share is None or given.share.key is None
         for name in PARTIES:
             runs = next(here.nodes[name].pipeline.world.collaborations()).runs
             assert list(runs.stops.values()) == [given.stop]

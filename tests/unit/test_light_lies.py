@@ -21,11 +21,12 @@ from protocol.kinds.attestation import Floors
 from protocol.kinds.consent import Consent
 from protocol.kinds.identity import Admission
 from protocol.kinds.run import Summons
-from protocol.kinds.space import Review
+from protocol.kinds.space import Change, Review, Seat, Terms
+from protocol.machines.epochs import step_slot
 from protocol.topic import read_opening
 from tests.agreements import Actor, renewed, seed
 from tests.people_rig import Village, address_of, cheap, examine, give, now, pile, refused, village
-from tests.people_story import BUNDLE, QUORUM, RINGS, Story, sha
+from tests.people_story import BUNDLE, FOUNDERS, QUORUM, RINGS, Story, sha
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +136,42 @@ async def test_a_registrar_that_the_space_does_not_trust_is_refused(tmp_path: Pa
         with pytest.raises(Refused) as caught:
             checks.examine(told, story.id, person=seed("p"), now=now())
         assert caught.value.code == "credential.issuer"
+
+
+def changed(
+    story: Story, terms: Terms, voters: tuple[str, ...] = FOUNDERS[:4]
+) -> tuple[bytes, ...]:
+    """What proves, or does not, that the founders gave their space other terms."""
+    rings = [RINGS[name].me for name in FOUNDERS]
+    body = Change(
+        epoch=story.space.topic,
+        members=tuple(Seat(did=one.did, identity=one.id, roles=()) for one in rings),
+        removed=(),
+        terms=terms,
+        reason="another registrar",
+    )
+    made = story.space.by(FOUNDERS[0], "change", body)
+    slots = [step_slot(step, story.space.topic, 0) for step in ("change", "confirm")]
+    votes = [story.space.yes(name, slot, made.id) for slot in slots for name in voters]
+    return (made.raw, *votes)
+
+
+async def test_the_registrar_is_held_against_the_terms_in_force() -> None:
+    """Not against those of the charter: the voters may have changed them since."""
+    story = Story()
+    terms = replace(read_opening(story.charter).document.terms, registrars=())
+    assert examine(story, terms=changed(story, terms, FOUNDERS[:3]))
+    with pytest.raises(Refused) as caught:
+        examine(story, terms=changed(story, terms))
+    assert caught.value.code == "credential.issuer"
+    assert examine(story, terms=(b"garbage", *changed(story, terms)[2:]))
+    trusted = (RINGS["registrar"].did,)
+    story = Story(registrars=())
+    with pytest.raises(Refused) as caught:
+        examine(story)
+    assert caught.value.code == "credential.issuer"
+    found = examine(story, terms=changed(story, replace(terms, registrars=trusted)))
+    assert "changed 1 times since" in {one.name: one.words for one in found.checks}["terms"]
 
 
 async def test_records_of_others_and_votes_too_few_elect_nobody(tmp_path: Path) -> None:
@@ -313,7 +350,7 @@ async def test_a_gateway_whose_pages_never_end_does_not_keep_a_vault(tmp_path: P
         here.gateway.records = endless  # type: ignore[method-assign]
         peer = await here.person()
         await refused(give(peer, here), "election.certificate")
-        assert pages == 1
+        assert pages == 2, "one of the agreement, one of its space"
 
 
 def _body(raw: bytes) -> Any:

@@ -33,7 +33,7 @@ async def told(here: Village, peer: LightPeer, run_id: bytes, **changes: Any) ->
     """The enclave's delivery of the own part lands in the mailbox."""
     part = peer.vault.participation(here.story.id)
     owner = keys.public(part.keys.signing)
-    output = SealedOutput(run=run_id, name="own-risk", salt=seed("salt"), json=b'{"risk":1.2}')
+    output = SealedOutput(run=run_id, name="own-risk", salt=seed("salt"), content=b'{"risk":1.2}')
     output = replace(output, **changes.pop("output", {}))
     sealed = wrap.seal(
         shape.encode(output),

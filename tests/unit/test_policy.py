@@ -321,3 +321,28 @@ def test_the_best_rule_answers():
 def test_a_stricter_document_needs_no_counter():
     document = with_rules(DOCUMENT, A, min_contributors=20)
     assert verdict(document=document, min_contributors=10) == Accept("oncology research")
+
+
+NOISE = {"noise": "gaussian", "epsilon": 3, "epsilon_total": 9, "delta": 8}
+
+
+def test_noise_that_is_missing_is_no_matter_for_a_counter_offer():
+    found = verdict(noise="laplace", then="counter")
+    assert isinstance(found, Refuse)
+    assert [one.words for one in found.reasons] == [
+        "rules.noise: wanted laplace, found none"
+    ]  # fmt: skip
+    weaker = with_rules(DOCUMENT, A, **NOISE)
+    assert isinstance(verdict(noise="laplace", document=weaker), Refuse)
+    assert not isinstance(verdict(noise="gaussian", document=weaker), Refuse)
+
+
+def test_a_smaller_budget_of_noise_is_offered():
+    agreed = with_rules(DOCUMENT, A, **NOISE)
+    found = verdict(epsilon_total=2, delta=5, output_rows=7, document=agreed)
+    assert isinstance(found, Counter)
+    rules = found.document.rules
+    assert (rules.epsilon, rules.epsilon_total, rules.delta, rules.output_rows) == (2, 2, 5, 7)
+    assert "rules.epsilon_total: at most 0.000002 epsilon in all (was 9)" in found.changes
+    without = verdict(epsilon_total=2, delta=5)
+    assert not isinstance(without, Counter)  # nothing to make smaller

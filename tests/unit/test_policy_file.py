@@ -78,7 +78,7 @@ def test_the_policies_of_the_demo(name):
         (b'"registrar:nki"', b'"nki"', "partners.credential", "registrar:nki"),
         (b'"registrar:nki"', b'"registrar:"', "partners.credential", "No registrar"),
         (b'"any"', b'"king"', "partners.role", "data-provider"),
-        (b'"new code"', b'"run by cron"', "when", "new recipient"),
+        (b'"new code"', b'"run by hand"', "when", "new recipient"),
         (b"min_change  = 5", b'min_change = "5"', "min_change", "not a number"),
         (b'["lung-v1"]', b"[1]", "datasets", "list of texts"),
         (b'["EU", "EEA"]', b'["EU", "EU"]', "jurisdiction", "twice"),
@@ -127,3 +127,14 @@ def test_nothing_but_config_error_escapes(noise):
 def test_a_missing_file(tmp_path):
     with pytest.raises(ConfigError, match="Cannot read"):
         policy_file.load(tmp_path / "none.toml")
+
+
+def test_noise_of_a_policy_is_read_in_the_words_of_an_agreement():
+    said = (
+        b'noise = { mechanism = "gaussian", in_all = "4", delta = "0.000001" }\noutput_rows = 9\n'
+    )
+    (rule,) = policy_file.parse(EXAMPLE.replace(b"min_change  = 5\n", said)).allow
+    assert (rule.noise, rule.epsilon_total, rule.delta) == ("gaussian", 4_000_000, 1_000_000)
+    assert rule.output_rows == 9
+    with pytest.raises(ConfigError, match="decimal number"):
+        policy_file.parse(EXAMPLE.replace(b"min_change  = 5\n", said.replace(b"4", b"1e9")))

@@ -1,23 +1,30 @@
-"""A column of bytes against its contract, as the sandbox checks it and hands it on."""
+"""A column against its contract, as the sandbox checks it and hands it on."""
 
 import io
+import json
+from dataclasses import asdict
 
 import pyarrow as pa
 import pyarrow.compute
 import pytest
 from pyarrow import ipc
 
+from enclave_host.contract import Column
 from enclave_host.runners import prepare
+from enclave_host.runners.columns import Broken, checked
 
-PERSON = {"name": "person", "type": "string", "required": True, "unique": True}
-SCAN = {"name": "scan", "type": "binary", "required": True, "unique": False}
-NO_RULES = dict.fromkeys(("minimum", "maximum", "min_length", "max_length", "pattern"))
+PERSON = Column(name="person", type="string", required=True, unique=True)
 BLOBS = [b"\x00\xff", b"", b"\xed\xa0\x80"]
 
 
+def column(**rules):
+    found = {"name": "scan", "type": "binary", "required": True, "unique": False, **rules}
+    return json.loads(json.dumps(asdict(Column(**found))))
+
+
 def plan(**rules):
-    columns = [{**NO_RULES, "values": [], **PERSON}, {**NO_RULES, "values": [], **SCAN, **rules}]
-    contract = {"columns": columns, "rows": [0, 10]}
+    person = json.loads(json.dumps(asdict(PERSON)))
+    contract = {"columns": [person, column(**rules)], "rows": [0, 10]}
     return {"contract": contract, "person": "person", "shares": [{"person": None}]}
 
 
@@ -57,7 +64,53 @@ def test_text_is_no_bytes_and_nothing_is_no_value():
     assert fault(stream([b"a", b"a", b"c"]), unique=True) == "scan.unique"
 
 
-def test_different_bytes_are_different_contents():
-    table = ipc.open_stream(stream([b"\xff", b"\xff", b"\xfe"])).read_all()
-    first, second, third = prepare.contents(pa, table, plan())
-    assert first == second != third
+@pytest.mark.parametrize(
+    ("values", "rules", "broken"),
+    [
+        ([1.0, 2.0], {"minimum": 1, "maximum": 2}, None),
+        ([0.9], {"minimum": 1}, "minimum"),
+        ([2.1], {"maximum": 2}, "maximum"),
+        ([float("nan")], {"minimum": 1}, "minimum"),
+        ([float("inf")], {"maximum": 2}, "maximum"),
+        ([1.0], {"above": 1}, "above"),
+        ([1.1, None], {"above": 1, "below": 2}, None),
+        ([2.0], {"below": 2}, "below"),
+        ([float("nan")], {"below": 2}, "below"),
+        ([-1.0, 3.0], {"missing": [-1]}, "missing"),
+        ([1.0, 3.0], {"missing": [-1]}, None),
+        ([None], {"required": True}, "required"),
+        ([], {"minimum": 1, "required": True}, None),
+    ],
+    ids=str,
+)
+def test_numbers_and_their_bounds(values, rules, broken):
+    array, about = pa.array(values, pa.float64()), column(type="number", required=False)
+    about |= rules
+    if broken is None:
+        assert checked(pa, array, about).to_pylist() == values
+    else:
+        with pytest.raises(Broken, match=rf"^scan\.{broken}$"):
+            checked(pa, array, about)
+
+
+@pytest.mark.parametrize(
+    ("values", "rules", "broken"),
+    [
+        (["NL12", "BE3"], {"pattern": "[A-Z]{2}[0-9]+"}, None),
+        (["xNL12"], {"pattern": "[A-Z]{2}[0-9]+"}, "pattern"),
+        (["NL12\n"], {"pattern": "[A-Z]{2}[0-9]+"}, "pattern"),
+        (["low", "high"], {"values": ["low", "high"]}, None),
+        (["lower"], {"values": ["low", "high"]}, "values"),
+        (["N/A"], {"missing": ["", "N/A"]}, "missing"),
+        (["é"], {"max_length": 1}, None),
+        (["éé"], {"max_length": 1}, "max_length"),
+    ],
+    ids=str,
+)
+def test_texts_and_their_forms(values, rules, broken):
+    array, about = pa.array(values), column(type="string") | rules
+    if broken is None:
+        assert checked(pa, array, about).to_pylist() == values
+    else:
+        with pytest.raises(Broken, match=rf"^scan\.{broken}$"):
+            checked(pa, array, about)

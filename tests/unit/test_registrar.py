@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -22,9 +23,10 @@ from node.talk import ask
 from node.world import World
 from protocol import keys, token
 from protocol.errors import Refused
+from protocol.identity import History
 from protocol.kinds.consent import StopRight
 from protocol.kinds.identity import Admission, PersonCredential
-from tests.agreements import seed
+from tests.agreements import Actor, renewed, seed
 from tests.people_rig import Village, village
 from tests.people_story import RINGS
 
@@ -235,6 +237,36 @@ async def test_the_admission_brings_the_right_to_stop(tmp_path: Path) -> None:
         assert right.key == RINGS["registrar"].me.vote_key
         assert right.body == StopRight(agreement=AGREEMENT, key=seed("key 1"))
         assert b"row-224" not in answer.right
+
+
+async def test_who_has_a_letter_needs_no_other_once_the_registrar_rotated_its_key(
+    tmp_path: Path,
+) -> None:
+    """Unless the key was stolen: then its letters are worth nothing."""
+    ring = RINGS["registrar"]
+    for reason, code in (("rotated", None), ("stolen", "credential.issuer")):
+        folder = tmp_path / reason
+        folder.mkdir()
+        async with open_registrar(folder) as registrar:
+            credential = enrol(registrar, registrar.enrol_new("row-224", "patient", 30))
+            pins = None if reason == "rotated" else ()
+            newer = renewed(
+                Actor("registrar", seed("root registrar"), ring.record, ring.me),
+                seed("new key"),
+                reason,  # type: ignore[arg-type]
+                pins,
+            )
+            known = SimpleNamespace(histories={DID: History.of(ring.me, newer.participant)})
+            registrar.pipeline.world.rooms[b""] = SimpleNamespace(machine=known)  # type: ignore[assignment]
+            registrar.keyring = replace(ring, record=seed("new key"), me=newer.participant)
+            if code is None:
+                request = pw.AdmissionRequest(registrar=DID, agreement=AGREEMENT, key=seed("k"))
+                signed = token.sign(BASE, "admission-request", request)
+                answer = registrar.answer(pw.Admit(credential=credential, request=signed))
+                found = token.open_(answer.admission, "admission", Admission)  # type: ignore[attr-defined]
+                assert found.key == keys.public(seed("new key"))
+            else:
+                assert refusal(admit, registrar, credential) == code
 
 
 async def test_admission_needs_the_base_key_a_true_credential_and_this_registrar(

@@ -9,7 +9,7 @@ from protocol import codec, keys, kinds
 from protocol.effects import Execute, Release, Summon
 from protocol.events import StopHeard
 from protocol.kinds.agreement import Suspension
-from protocol.kinds.run import Order, Statement
+from protocol.kinds.run import Charge, Order, Statement
 from protocol.machines.runs import PATIENCE
 from protocol.record import Record
 from tests.agreements import AT, SPONSOR
@@ -111,6 +111,7 @@ def test_a_sound_record_gets_a_yes_and_ends_the_number_with_a_quorum() -> None:
         ({"parameters": '{"a":1}'}, "run.order"),
         ({"bundle": ZERO}, "run.code"),
         ({"environment": ZERO}, "run.environment"),
+        ({"charges": (Charge(dataset="lung-v1", to=SPONSOR.did, amount=1),)}, "gate.budget"),
         ({"adopts": ZERO}, "run.adopted"),
     ],
 )
@@ -187,7 +188,7 @@ def test_the_agreed_attempts_are_the_last() -> None:
     other, order = summoned()
     told = [other.state(name, attempts=3) for name in QUORUM]
     other.say("one", "run", other.run(order, told))
-    assert vote_of(other) == "run.budget"
+    assert vote_of(other) == "run.attempts"
 
 
 def test_noes_beyond_what_may_lie_end_the_term() -> None:

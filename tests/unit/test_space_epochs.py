@@ -124,14 +124,14 @@ def retold(
     return other
 
 
-def check_orders(told: Telling, times: int = 12) -> None:
+def check_orders(told: Telling, times: int = 12, again: str = "") -> None:
     wanted = state(told.space)
     chance = random.Random(7)  # noqa: S311 (a simulation)
     records = list(told.told)
     for _ in range(times):
         chance.shuffle(records)
         found = retold(records + records[: len(records) // 2], opening=told.space.opening)
-        assert state(found.space) == wanted
+        assert state(found.space) == wanted, again
 
 
 def guest_in(told: Telling, who: Actor = GUEST) -> Record:
@@ -290,10 +290,11 @@ def test_who_was_removed_comes_back_by_invite_with_a_new_key() -> None:
     told.refused("space.removed", GUEST, "join", Join(invite=made.id))
     assert GUEST.did in told.space.audience()
     join = told.say(back, "join", Join(invite=made.id))
-    told.refused("space.removed", back, "review", REVIEW)
+    early = told.idle("space.removed", back, "review", REVIEW)
+    assert told.space.reviews == []
     told.admit(join)
     said = told.say(back, "review", REVIEW)
-    assert [record.id for record, _ in told.space.reviews] == [said.id]
+    assert {record.id for record, _ in told.space.reviews} == {early.id, said.id}
     check_orders(told)
 
 
@@ -353,10 +354,10 @@ def test_a_barred_key_is_not_replaced_without_a_decision() -> None:
     told.pens = pens
     back = agreements.renewed(liar, seed("new c"))
     told.say(back, "keys", Keys(identity=back.participant.raw))
-    told.refused("record.equivocation", back, "invite", invite(GUEST))
+    told.idle("record.equivocation", back, "invite", invite(GUEST))
     join = told.say(GUEST, "join", Join(invite=told.invite().id))
     slot = admission_slot(told.space.id, join.id)
-    told.refused("record.equivocation", back, "vote", yes(slot, join.id))
+    told.refused("decision.voter", back, "vote", yes(slot, join.id))
     decide(told, change(told), ("hospital-a", "hospital-b", "registrar"))
     told.say(back, "vote", yes(admission_slot(told.space.epoch.id, join.id), join.id))
     told.say(back, "review", REVIEW)

@@ -17,7 +17,14 @@ WISHES = st.fixed_dictionaries(
         "small_cells": st.sampled_from(["suppress", "refuse"]),
         "precision": st.integers(0, 15),
         "output_bytes": st.integers(1, 1000),
-    }
+    },
+    optional={
+        "output_rows": st.integers(1, 1000),
+        "noise": st.sampled_from(["gaussian", "laplace"]),
+        "epsilon": st.integers(1, 10**6),
+        "epsilon_total": st.integers(1, 10**7),
+        "delta": st.integers(1, 10**6),
+    },
 )
 DIDS = st.binary(min_size=32, max_size=32)
 
@@ -50,7 +57,7 @@ def test_no_party_gets_less_than_it_asked_for(wishes):
             assert not terms.stricter(rule, value, getattr(merged, rule))
     # and nothing is stricter than the strictest wish
     for rule in terms.DIRECTIONS:
-        assert getattr(merged, rule) in {rules[rule] for rules in wishes.values()}
+        assert getattr(merged, rule) in {rules.get(rule) for rules in wishes.values()}
 
 
 @given(st.dictionaries(DIDS, WISHES, min_size=2, max_size=5))
@@ -61,7 +68,8 @@ def test_order_of_parties_does_not_matter(wishes):
 @pytest.mark.parametrize(
     ("wishes", "code"),
     [
-        ({**asdict(RULES), "noise": 1}, "rules.unknown"),
+        ({**asdict(RULES), "colour": 1}, "rules.unknown"),
+        ({**asdict(RULES), "noise": 1}, "shape.mismatch"),
         ({"precision": 3}, "rules.incomplete"),
         ({**asdict(RULES), "small_cells": "hide"}, "shape.mismatch"),
         ({**asdict(RULES), "precision": "6"}, "shape.mismatch"),
@@ -83,7 +91,7 @@ def test_tighten_keeps_what_is_strict_enough_and_its_source():
     decided = {source.rule: source.party for source in after.sources}
     assert [rule for rule, party in decided.items() if party == B.did] == ["min_contributors"]
     with pytest.raises(Refused, match=r"rules\.unknown"):
-        terms.tighten(base, B.did, {"noise": 1})
+        terms.tighten(base, B.did, {"colour": 1})
 
 
 def test_nobody_puts_a_value_into_anothers_mouth():
@@ -99,4 +107,24 @@ def test_nobody_puts_a_value_into_anothers_mouth():
 def test_decider_names_who_set_a_rule():
     assert terms.decider(with_rules(DOCUMENT, B, min_change=5), "min_change") == B.did
     assert terms.decider(DOCUMENT, "min_change") == SPONSOR.did
-    assert terms.decider(DOCUMENT, "noise") is None
+    assert terms.decider(DOCUMENT, "colour") is None
+
+
+def test_no_value_is_the_mildest_value():
+    base = Merged(RULES, sources(SPONSOR))
+    after = terms.tighten(base, B.did, {"noise": "gaussian", "epsilon": 10**6})
+    assert after.rules == replace(RULES, noise="gaussian", epsilon=10**6)
+    assert terms.loosened(after.rules, RULES) == ("noise", "epsilon")
+    assert terms.tighten(after, A.did, {"noise": "gaussian"}).sources == after.sources
+    assert terms.stricter("noise", "laplace", "gaussian")
+    assert terms.stricter("noise", "laplace", None)
+    assert not terms.stricter("epsilon", None, 10**6)
+
+
+def test_parts_read_as_decimals():
+    said = {rule: terms.DIRECTIONS[rule] for rule in terms.DIRECTIONS}
+    assert said["epsilon"].words(1_500_000) == "at most 1.5 epsilon per run"
+    assert said["epsilon_total"].words(4_000_000) == "at most 4 epsilon in all"
+    assert said["delta"].words(10**6) == "delta at most 0.000001"
+    assert said["noise"].words(None) == "no noise"
+    assert said["noise"].words("laplace") == "noise: laplace"

@@ -53,13 +53,24 @@ def make_identity(
         retired=retired,
         guardians=guardians,
     )
+    return sign_identity(root, body, place or after(before, revision), author)
+
+
+def after(before: Record | None, revision: int) -> Place:
+    """Where a revision stands that follows another."""
+    return Place(seq=revision, prev=before.id if before else None)
+
+
+def sign_identity(root: bytes, body: Identity, place: Place, author: bytes | None = None) -> Record:
+    """An identity record by a root; an author that is another is a fault."""
+    did = author or keys.public(root)
     return record.sign(
         root,
-        topic=identity_topic(author),
-        author=author,
+        topic=identity_topic(did),
+        author=did,
         kind="identity",
         body=body,
-        place=place or Place(seq=revision, prev=before.id if before else None),
+        place=place,
         at=1_000,
         salt=bytes(16),
     )

@@ -90,6 +90,7 @@ class Told:
     recovery: Hash | None = None
     credential: Key | None = None
     member: Key | None = None
+    review: Hash | None = None
 
 
 class Anybody:
@@ -177,6 +178,9 @@ def _ask(space: Space, asked: Told) -> None:
     if asked.recovery is not None and asked.recovery not in recovered:
         raise Refused("decision.quorum")
     if asked.member is not None and asked.member not in space.members():
+        raise Refused("space.member")
+    counted = {record.id for record, _ in space.reviews}
+    if asked.review is not None and asked.review not in counted:
         raise Refused("space.member")
     if asked.credential is not None and space.credential(asked.credential, asked.now) is None:
         raise Refused("credential.expired")

@@ -2,7 +2,7 @@
 
 A `space` is CBOR {charter, now, records, …}: found the space, give the records to its gate in this
 order, and then answer what is asked, if anything: is `epoch` the one that lasts; did `recovery`
-take effect; is `member` one; has `credential` (a did) a credential in force at `now`.
+take effect; is `member` one; does `review` count; has `credential` (a did) one in force at `now`.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from protocol import codec, keys, record, shape
-from protocol.identity import identity_topic
 from protocol.kinds.common import Vote
 from protocol.kinds.identity import (
     Claims,
@@ -40,7 +39,7 @@ from protocol.kinds.space import (
 )
 from protocol.record import Place, Record
 from tests.strategies import KEYS, SEEDS
-from tests.vectors.identities import Named
+from tests.vectors.identities import Named, after, sign_identity
 
 NOW, UNTIL = 1_000, 5_000
 FOUNDERS = SEEDS[:4]
@@ -65,7 +64,6 @@ def identity(
     others: tuple[bytes, ...] = (),
     voting: bool = True,
 ) -> Record:
-    did = keys.public(root)
     mine = keys.public(key or signing(root, revision))
     body = Identity(
         revision=revision,
@@ -80,16 +78,7 @@ def identity(
         retired=retired,
         guardians=guardians,
     )
-    return record.sign(
-        root,
-        topic=identity_topic(did),
-        author=did,
-        kind="identity",
-        body=body,
-        place=Place(seq=revision, prev=before.id if before else None),
-        at=NOW,
-        salt=bytes(16),
-    )
+    return sign_identity(root, body, after(before, revision))
 
 
 FIRST = {root: identity(root) for root in (*FOUNDERS, HEIR)}
@@ -193,6 +182,7 @@ def spaces() -> Iterator[Named]:
     yield from _epochs()
     yield from _voters()
     yield from _members()
+    yield from _fallen()
     yield from _recoveries()
     yield from _credentials()
 
@@ -394,8 +384,8 @@ def _members() -> Iterator[Named]:
         ("member-after", "ok", "and after", 3),
     ):
         told = joined(count)
-        told.say(guest, "review", review)
-        yield told.judged(name, expect, comment)
+        said = told.say(guest, "review", review)
+        yield told.judged(name, expect, comment, review=said.id)
     told = Told()
     told.say(guest, "join", Join(invite=bytes(32)))
     yield told.judged("join-stranger", "record.author", "a join by somebody whom nobody invited")
@@ -406,8 +396,11 @@ def _members() -> Iterator[Named]:
     told, _ = asked(replace(invite, identity=identity(guest, voting=False).raw))
     yield told.judged("invite-identity", "identity.keys", "an invite with an unsound identity")
     told, _ = asked()
-    told.say(guest, "invite", invite)
-    yield told.judged("invite-guest", no, "an invite by a guest")
+    made = told.say(guest, "invite", invite)
+    join = told.say(guest, "join", Join(invite=made.id))
+    for root in QUORUM:
+        told.vote(root, f"admit/{told.epoch.hex()[:32]}/{join.id.hex()}", join.id)
+    yield told.judged("invite-guest", no, "by an invite of a guest's own", member=did)
     told = Told()
     seat = Seat(did=did, identity=FIRST[guest].id, roles=())
     told.decide(told.change(members=(*told.change().members, seat)), QUORUM)
@@ -437,6 +430,20 @@ def _members() -> Iterator[Named]:
     told = joined(3)
     told.say(guest, "leave", leave)
     yield told.judged("left-guest", no, "who was admitted leaves", member=did)
+
+
+def _fallen() -> Iterator[Named]:
+    """An admission falls with a vote beyond the pin of who was removed."""
+    guest, invite = HEIR, Invite(identity=FIRST[HEIR].raw, roles=(), until=UNTIL)
+    told = Told()
+    made = told.say(FOUNDERS[0], "invite", invite)
+    pinned = told.change(gone=FOUNDERS[:1])
+    join = told.say(guest, "join", Join(invite=made.id))
+    for root in FOUNDERS[:3]:
+        told.vote(root, f"admit/{told.epoch.hex()[:32]}/{join.id.hex()}", join.id)
+    told.decide(pinned, [*FOUNDERS[1:]])
+    said = told.say(guest, "review", Review(bundle=bytes(32), verdict="approved", text=""))
+    yield told.judged("member-fell", "space.member", "no member any more", review=said.id)
 
 
 def _recoveries() -> Iterator[Named]:
@@ -474,12 +481,13 @@ def _recoveries() -> Iterator[Named]:
     ):
         told, made = recovered(*counts)
         yield told.judged(name, expect, comment, recovery=made.id)
-    told, _ = recovered(2, 2)
-    told.say(HEIR, "review", review)
-    yield told.judged("recovered-before", "space.member", "the new root before it is final")
-    told, _ = recovered()
-    told.say(HEIR, "review", review)
-    yield told.judged("recovered-after", "ok", "and after")
+    for name, expect, comment, confirms in (
+        ("recovered-before", "space.member", "the new root before it is final", 2),
+        ("recovered-after", "ok", "and after", 3),
+    ):
+        told, _ = recovered(2, confirms)
+        said = told.say(HEIR, "review", review)
+        yield told.judged(name, expect, comment, review=said.id)
     told, _ = recovered()
     told.say(lost, "review", review)
     yield told.judged("recovered-lost", "space.removed", "the lost root's key, after")

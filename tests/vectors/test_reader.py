@@ -18,7 +18,7 @@ needs_node = pytest.mark.skipif(
 )
 
 
-def reader(*files: Path) -> subprocess.CompletedProcess[str]:
+def reader(*files: Path | str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 (our own program)
         [str(NODE), str(READER), *map(str, files)], capture_output=True, text=True, check=False
     )
@@ -30,6 +30,24 @@ def test_the_second_reader_agrees_on_every_vector() -> None:
     assert said.returncode == 0, said.stderr or said.stdout or "make setup installs its one library"
     outcomes = dict(line.split(" ") for line in said.stdout.splitlines())
     assert outcomes == {path.stem: read(path).expect for path in FILES}
+
+
+@needs_node
+def test_the_core_alone_proves_the_format() -> None:
+    """Less than 120 lines, and nothing of the rules of topics."""
+    kinds = {"codec", "record", "identity", "history", "certificate", "proof", "feed"}
+    said = reader("--core")
+    assert said.returncode == 0, said.stderr or said.stdout
+    outcomes = dict(line.split(" ") for line in said.stdout.splitlines())
+    wanted = {path.stem: read(path).expect for path in FILES}
+    assert outcomes == {
+        name: code
+        for name, code in wanted.items()
+        if name.partition("-")[0] in kinds | {"presentation"}
+    }
+    core = (READER.parent / "core.mjs").read_text(encoding="utf-8")
+    assert len(core.splitlines()) < 120
+    assert "rules/" not in core
 
 
 @needs_node

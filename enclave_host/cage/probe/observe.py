@@ -1,5 +1,7 @@
 """Tries to get out of the sandbox and reports the errno of each attempt, 0 where it succeeded."""
 
+import importlib
+import mmap
 import os
 import socket
 import sys
@@ -12,6 +14,18 @@ def observe(tables: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any
     """Make every attempt that the process survives."""
     del tables, parameters
     return {"observed": {name: attempt(action) for name, action in ATTEMPTS.items()}}
+
+
+def imports(tables: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Import packages and say their versions."""
+    del tables
+    found = {}
+    for name in parameters["names"]:
+        try:
+            found[name] = str(importlib.import_module(name).__version__)
+        except ImportError:
+            found[name] = ""
+    return {"imported": found}
 
 
 def execute(tables: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +60,12 @@ def write(path: str) -> None:
     Path(path).write_bytes(b"out")
 
 
-INPUTS = "/in" if Path("/in").is_dir() else str(Path(__file__).parent)
+def map_to_write() -> None:
+    """Change an input in place."""
+    mmap.mmap(INPUT, 1, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+INPUT = 4  # the first descriptor behind the output
 
 ATTEMPTS: dict[str, Callable[[], object]] = {
     "computes 6 * 7": compute,
@@ -55,7 +74,10 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "socketpair": socket.socketpair,
     "write /": lambda: write("/escaped"),
     "write /tmp": lambda: write("/tmp/escaped"),  # noqa: S108 that is the point
-    "write inputs": lambda: write(f"{INPUTS}/escaped"),
+    "read an input": lambda: os.pread(INPUT, 1, 0),
+    "write an input": lambda: os.pwrite(INPUT, b"x", 0),
+    "map an input to write": map_to_write,
+    "open an input again": lambda: os.open(f"/proc/self/fd/{INPUT}", os.O_RDWR),
     "read /etc/passwd": lambda: Path("/etc/passwd").read_bytes(),
     "list /proc": lambda: os.listdir("/proc"),
     "fork": fork,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import trio
 
-from node import judgement
+from node import confidential, judgement, sql_faults
 from node.admin import lookup
 from node.admin.failure import Failure
 from node.admin.method import Methods
@@ -20,7 +20,7 @@ from node.documents.agreement_file import Draft, Setting
 from node.node import Node
 from node.reactions import policy_of
 from node.world import Room
-from protocol import shape
+from protocol import model_faults, shape
 from protocol.consistency import faults as faults_of
 from protocol.consistency import manifest_faults
 from protocol.errors import Refused
@@ -43,9 +43,10 @@ async def check(
 ) -> dict[str, Any]:
     """Read an agreement file and say what is wrong with it; nothing is published."""
     draft = await _draft(node, Path(path), lookup.space_of(node, space).id)
-    faults = faults_of(draft.document)
-    if draft.manifest is not None:
-        faults += manifest_faults(draft.document, draft.manifest)
+    faults = faults_of(draft.document) + model_faults.faults(draft.document, draft.blobs)
+    if draft.bundle is not None:
+        faults += manifest_faults(draft.document, draft.bundle)
+        faults += tuple(one.words for one in await sql_faults.find(draft.bundle))
     return {"name": draft.document.name, "faults": list(faults), "blobs": len(draft.blobs)}
 
 
@@ -60,7 +61,9 @@ async def propose(
     """Open a negotiation with all parties of an agreement file, and propose it."""
     found = lookup.space_of(node, space)
     draft = await _draft(node, Path(path), found.id)
-    if draft.manifest is not None and (wrong := manifest_faults(draft.document, draft.manifest)):
+    if draft.bundle is not None and (wrong := manifest_faults(draft.document, draft.bundle)):
+        raise Refused("agreement.document", "; ".join(wrong))
+    if wrong := model_faults.faults(draft.document, draft.blobs):
         raise Refused("agreement.document", "; ".join(wrong))
     judgement.check_credentials(node, draft.document)
     for blob in draft.blobs.values():
@@ -152,6 +155,7 @@ async def _draft(node: Node, path: Path, space: bytes) -> Draft:
         digests=digests(node),
         start=int(time.time()),
         salt=secrets.token_bytes(32),
+        sealed=confidential.published(node.world.space(space)),
     )
     return await trio.to_thread.run_sync(agreement_file.load, path, setting)
 

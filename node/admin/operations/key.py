@@ -9,16 +9,16 @@ from typing import Annotated, Any
 
 import trio
 
-from node import identities, record_keys, state_folder
+from node import identities, pins, record_keys, state_folder
 from node.admin import lookup
 from node.admin.method import Methods
 from node.node import Node
 from node.world import Room
-from protocol import keys, record
+from protocol import keys
 from protocol.errors import Refused
 from protocol.identity import History, Participant, expiries, open_identity
 from protocol.keys import did_text
-from protocol.kinds.identity import KeyRequest, Pin
+from protocol.kinds.identity import KeyRequest
 from protocol.kinds.space import FeedPin, Recovery, Veto
 from protocol.machines.agreement import Collaboration
 from protocol.machines.recovery import CONFIRM, SUPPORT
@@ -86,32 +86,34 @@ async def request(
     node: Node,
     *,
     before: Annotated[int | None, "Vouch for own records dated before this time only."] = None,
-) -> dict[str, str]:
-    """Make a fresh record key, and ask the root to delegate it. Until then nothing changes."""
+) -> dict[str, Any]:
+    """Make a fresh record key, and ask the root to delegate it. Until then nothing changes.
+
+    `left` are topics for which a request has no place: should the old key be called stolen, all
+    that it signed there is void.
+    """
     ring = node.keyring
     make = record_keys.pending
     seed = await trio.to_thread.run_sync(make, node.config.node.state, ring.store, ring.record)
     old = keys.public(ring.record)
-    pins = [pin for room in node.world.rooms.values() for pin in _pins(node, room, old, before)]
+    vouched = pins.vouch(node.journal, node.world, old, before)
     body = KeyRequest(
         identity=ring.me.raw,
         node=keys.public(ring.node),
         record=keys.public(seed),
         old=old,
-        pins=identities.fit(pins),
+        pins=vouched.pins,
     )
-    return {"record": body.record.hex(), "request": _base64(identities.request(seed, body))}
+    return {
+        "record": body.record.hex(),
+        "request": _base64(identities.request(seed, body)),
+        "pinned": len(vouched.pins),
+        "left": [_topic_words(node.world.room(topic)) for topic in vouched.left],
+    }
 
 
-def _pins(node: Node, room: Room, key: bytes, before: int | None) -> list[tuple[int, Pin]]:
-    """The last record of `key` here that its owner vouches for, with its date."""
-    head = room.feeds.heads.get(key)
-    for seq in range(head.seq if head else -1, -1, -1):
-        raw = node.journal.at(room.topic, key, seq)
-        found = record.parse(raw) if raw is not None else None
-        if found is not None and (before is None or found.at < before):
-            return [(found.at, Pin(topic=room.topic, seq=seq, head=found.id))]
-    return []
+def _topic_words(room: Room) -> str:
+    return f"{room.opening.type} {room.topic.hex()[:12]}"
 
 
 @METHODS.add("install", "govern")

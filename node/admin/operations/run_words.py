@@ -4,11 +4,13 @@ from typing import Any
 
 from node.admin.words import called
 from node.node import Node
+from protocol import budget
 from protocol.attestation.policy import CONFIDENTIAL
 from protocol.errors import RULES
-from protocol.kinds.run import GateCheck, Run
+from protocol.kinds.run import GateCheck, OutputDigest, Run, StateUse
 from protocol.machines.agreement import Collaboration
 from protocol.record import Record
+from protocol.terms import DIRECTIONS
 
 
 def describe(node: Node, found: Collaboration, record: Record, run: Run) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def describe(node: Node, found: Collaboration, record: Record, run: Run) -> dict
         "detail": run.refusal_detail,
         "rule": rule.sentence if rule is not None else None,
         "fix": rule.fix if rule is not None else None,
-        "set_by": _blame(node, found, run),
+        "set_by": blame(node, found, run),
         "entry": run.entry,
         "parameters": run.parameters,
         "ordered_by": _orderer(node, found, run),
@@ -44,11 +46,14 @@ def describe(node: Node, found: Collaboration, record: Record, run: Run) -> dict
         "consents": started.consents if started is not None else None,
         "stops": len(run.stops),
         "statements": len(run.statements),
-        "gate": [_check(node, found, check) for check in run.gate],
+        "gate": gate(node, found, run),
+        "charges": charges(node, found, run),
+        "states": [_state(one) for one in run.states],
+        "logs": [called(node, one.to, document) for one in run.logs],
         "outputs": [
             {
                 "name": output.name,
-                "to": "each person" if output.to == found.id else called(node, output.to, document),
+                "to": _recipient(node, found, output),
                 "size": output.size,
                 "digest": output.digest.hex(),
             }
@@ -58,9 +63,51 @@ def describe(node: Node, found: Collaboration, record: Record, run: Run) -> dict
         if ballot
         else [],
         "needed": found.runs.rule.needed,
+        "withheld": run.withheld,
+        "trigger": run.trigger,
+        "due": run.due,
+        "attempts": found.runs.attempts(run.number),
         "adopts": run.adopts.hex() if run.adopts is not None else None,
         "at": run.at,
     }
+
+
+def _recipient(node: Node, found: Collaboration, output: OutputDigest) -> str:
+    if output.to != found.id:
+        return called(node, output.to, found.document)
+    states = {one.name for one in found.document.outputs if one.format == "state"}
+    return "later runs" if output.name in states else "each person"
+
+
+def _state(one: StateUse) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "of_run": one.number,
+        "digest": one.digest.hex(),
+        "used": one.used,
+    }
+
+
+def gate(node: Node, found: Collaboration, run: Run) -> list[dict[str, Any]]:
+    """The gate's report in the order in which it looked: rule, whose, limit, measured, passed."""
+    return [_check(node, found, check) for check in run.gate]
+
+
+def charges(node: Node, found: Collaboration, run: Run) -> list[dict[str, Any]]:
+    """What the run was charged of each noise budget, and what was left after it."""
+    rules, committed = found.document.rules, found.runs.committed()
+    before = [one for number, (_, one) in committed.items() if number <= run.number]
+    spent, whole = budget.spent(before), budget.allowance(rules)
+    return [
+        {
+            "dataset": one.dataset,
+            "to": called(node, one.to, found.document),
+            "amount": budget.words(rules, one.amount),
+            "left": budget.words(rules, max(whole - spent.get((one.dataset, one.to), 0), 0)),
+            "in_all": budget.words(rules, whole),
+        }
+        for one in run.charges
+    ]
 
 
 def _check(node: Node, found: Collaboration, check: GateCheck) -> dict[str, Any]:
@@ -70,11 +117,12 @@ def _check(node: Node, found: Collaboration, check: GateCheck) -> dict[str, Any]
         "set_by": by,
         "limit": check.limit,
         "measured": check.measured,
+        "unit": DIRECTIONS[check.rule].unit if check.rule in DIRECTIONS else 1,
         "passed": check.passed,
     }
 
 
-def _blame(node: Node, found: Collaboration, run: Run) -> str | None:
+def blame(node: Node, found: Collaboration, run: Run) -> str | None:
     """Who set the first rule of the gate that did not pass."""
     for check in run.gate:
         if not check.passed and check.set_by is not None:

@@ -82,6 +82,46 @@ async def show(
     }
 
 
+@METHODS.add("pull-back", "operate")
+async def pull_back(
+    node: Node,
+    *,
+    share: Annotated[str | None, "Short id; default: the own one."] = None,
+    id: Which = None,  # noqa: A002
+) -> dict[str, Any]:
+    """Take an own share back: its key is destroyed here, and every host erases what it holds.
+
+    Results that were released stay with their recipients. Idempotent.
+    """
+    found = lookup.collaboration_of(node, id)
+    known = {one: record for one, (record, _, _) in found.shares.items()}
+    current = {kept.record.id: kept for kept in found.current_shares().values()}
+    chosen = _mine(node, current) if share is None else lookup.one_of(known, share, "share")
+    already = found.word_of_owner(chosen) is not None
+    if not already:
+        await node.erasing.pull_back(found.id, chosen)
+    return {"already": already, "share": chosen.hex(), "agreement": found.id.hex()}
+
+
+@METHODS.add("erasures", "read")
+async def erasures(node: Node, *, id: Which = None) -> list[dict[str, Any]]:  # noqa: A002
+    """What was erased under an agreement, by whom and why, and which enclaves had a key."""
+    found = lookup.collaboration_of(node, id)
+    return [
+        {
+            "share": share.hex(),
+            "what": said.what,
+            "by": called(node, record.author, found.document),
+            "reason": said.reason,
+            "enclaves": [enclave.hex() for enclave in said.enclaves],
+            "record": record.id.hex(),
+            "at": record.at,
+        }
+        for share, words in sorted(found.erasures.items())
+        for record, said in sorted(words.values(), key=lambda one: one[0].said)
+    ]
+
+
 @METHODS.add("stored", "read")
 async def stored(node: Node, *, id: Which = None) -> list[dict[str, Any]]:  # noqa: A002
     """On a host: the sealed shares on its disk, and how each begins: all that it ever sees."""

@@ -242,7 +242,7 @@ def _rule(run: dict[str, Any], name: str) -> str:
 async def _way_out(story: Story) -> None:
     """The probe of the datacage tries sockets and files, as `village-enclave doctor` does."""
     said = json.loads(await output_of(enclave("doctor", "--json"), (0, 1)))
-    tier = next(report for report in said if report["holds"])
+    tier = next(report for report in said["tiers"] if report["holds"])
     observed = dict(tier["observed"])
     outcomes = [observed["socket"], observed["write /"]]
     expect("the way out", ["EAFNOSUPPORT", "EROFS"], outcomes)

@@ -26,7 +26,7 @@ from node.net.libp2p.stock import (
 )
 from node.net.libp2p.wire import WireClosed
 from node.net.libp2p.yamux_stream import MuxedStream
-from node.net.transport import GOSSIP_LIMIT, Receive
+from node.net.transport import GOSSIP_LIMIT, Hears, Receive
 
 _LOG = logging.getLogger(__name__)
 
@@ -95,6 +95,7 @@ class _Pubsub(Pubsub):
         limits: Limits,
         admits: Admits,
         deliver: Callable[[str, str, bytes], None],
+        hears: Callable[[str, str], bool],
     ) -> None:
         super().__init__(
             host,
@@ -108,6 +109,7 @@ class _Pubsub(Pubsub):
         self._limits = limits
         self._admits = admits
         self._deliver = deliver
+        self._hears = hears
 
     async def stream_handler(self, stream: MuxedStream) -> None:
         """Serve a peer's gossip stream until it ends or breaks the bounds."""
@@ -174,6 +176,14 @@ class _Pubsub(Pubsub):
             known.control.iwant.add(messageIDs=wanted)
         return known
 
+    async def write_msg(self, stream: MuxedStream, rpc_msg: RPC) -> bool:
+        """Send an RPC without what its peer may not hear: the one way on which all of them leave,
+        so that a message that waited for a member does not reach somebody removed meanwhile.
+        """
+        peer = str(stream.muxed_conn.peer_id)
+        hidden = {topic for topic in _topics_of(rpc_msg) if not self._hears(topic, peer)}
+        return bool(await super().write_msg(stream, _without(rpc_msg, hidden)))
+
     async def validate_msg(self, msg_forwarder: ID, msg: Message) -> None:
         """Accept: the signature is checked before, the record inside by the node's gate."""
 
@@ -211,7 +221,7 @@ class Gossip:
         self._host = host
         self._limits = limits
         self._admits = admits
-        self._topics: dict[str, Receive] = {}
+        self._topics: dict[str, tuple[Receive, Hears]] = {}
         self._pubsub: _Pubsub | None = None
         self.ready = trio.Event()
 
@@ -223,7 +233,7 @@ class Gossip:
 
     async def _run_once(self) -> None:
         router = _Router()
-        pubsub = _Pubsub(self._host, router, self._limits, self._admits, self._deliver)
+        pubsub = _Pubsub(self._host, router, self._limits, self._admits, self._deliver, self._hears)
         try:
             async with background_trio_service(pubsub), background_trio_service(router):
                 await pubsub.wait_until_ready()
@@ -236,9 +246,9 @@ class Gossip:
             self._pubsub = None
             pubsub.seen_messages.stop()
 
-    async def join(self, topic: str, receive: Receive) -> None:
-        """Take part in a topic."""
-        self._topics[topic] = receive
+    async def join(self, topic: str, receive: Receive, hears: Hears) -> None:
+        """Take part in a topic, and let only those hear what is said there whom `hears` names."""
+        self._topics[topic] = receive, hears
         if self._pubsub is not None:
             await fenced("gossip subscribe", self._pubsub.subscribe, topic)
 
@@ -264,14 +274,35 @@ class Gossip:
         else:
             await self._pubsub.stream_handler(stream)
 
+    def _hears(self, topic: str, peer: str) -> bool:
+        """Of a topic that this node does not follow, nobody hears anything from it."""
+        return topic in self._topics and self._topics[topic][1](peer)
+
     def _deliver(self, topic: str, publisher: str, data: bytes) -> None:
-        receive = self._topics.get(topic)
-        if receive is None:
+        if topic not in self._topics:
             return
         try:
-            receive(publisher, bytes(data))
+            self._topics[topic][0](publisher, bytes(data))
         except Exception:  # our own bug must not be blamed on the peer that brought the message
             _LOG.exception("the receiver of topic %s failed", topic)
+
+
+def _topics_of(rpc: RPC) -> set[str]:
+    """The topics of what an RPC says, not of who follows them."""
+    said = {topic for message in rpc.publish for topic in message.topicIDs}
+    return said | {each.topicID for each in rpc.control.ihave}
+
+
+def _without(rpc: RPC, topics: set[str]) -> RPC:
+    if not topics:
+        return rpc
+    kept = RPC()
+    kept.CopyFrom(rpc)
+    kept.ClearField("publish")
+    kept.publish.extend(each for each in rpc.publish if topics.isdisjoint(each.topicIDs))
+    del kept.control.ihave[:]
+    kept.control.ihave.extend(each for each in rpc.control.ihave if each.topicID not in topics)
+    return kept
 
 
 async def _read_rpc(stream: MuxedStream) -> bytes:

@@ -17,15 +17,18 @@ from node.net.libp2p.links import Links
 from node.net.libp2p.secure import Identity
 from node.net.libp2p.wire import WireClosed
 from node.net.libp2p.yamux_stream import MuxedStream, StreamBroken
+from node.net.proxy import Connect, direct
 from node.net.transport import (
     GOSSIP_LIMIT,
     FrameTooLarge,
+    Hears,
     NotAdmitted,
     Receive,
     Stream,
     StreamTask,
     TransportError,
     Unreachable,
+    everybody,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -42,7 +45,9 @@ class Libp2pTransport:
         links: Links,
         limits: Limits,
         timeouts: Timeouts,
+        connect: Connect,
     ) -> None:
+        self.connect = connect
         self.peer_id = str(identity.peer)
         self._identity = identity
         self._admits = admits
@@ -84,9 +89,11 @@ class Libp2pTransport:
             raise FrameTooLarge(f"a message of {len(data)} bytes; gossip takes {GOSSIP_LIMIT}")
         await self._gossip.publish(topic, data)
 
-    def subscribe(self, topic: str, receive: Receive) -> None:
-        """Call `receive` once for each new message of other admitted peers on a topic."""
-        self._tasks.start_soon(self._gossip.join, topic, receive)
+    def subscribe(self, topic: str, receive: Receive, hears: Hears = everybody) -> None:
+        """Call `receive` once for each new message of other admitted peers on a topic; what is said
+        or passed on there goes only to those that `hears` names.
+        """
+        self._tasks.start_soon(self._gossip.join, topic, receive, hears)
 
     # --- life -------------------------------------------------------------------------------
 
@@ -169,21 +176,23 @@ async def libp2p_transport(
     origins: Collection[str] = (),
     limits: Limits = LIMITS,
     timeouts: Timeouts = TIMEOUTS,
+    connect: Connect = direct,
 ) -> AsyncIterator[Libp2pTransport]:
     """Run a node's transport for as long as the context lasts.
 
     `seed` is the 32-byte Ed25519 node key. `listen` are multiaddrs such as
     /ip4/0.0.0.0/tcp/4001 or /ip4/127.0.0.1/tcp/4002/ws; none means outbound only. `admits` says
     at any time whether a PeerId is one of ours; it must be quick. `origins` are the web pages
-    (https://host) that may connect by WebSocket. Raises Unreachable if an address cannot be used.
+    (https://host) that may connect by WebSocket; `connect` is how TCP is dialled.
+    Raises Unreachable if an address cannot be used.
     Leaving the context closes everything within `timeouts.stop` and a moment.
     """
     quiet()
     identity = Identity.from_seed(seed)
     failure: Unreachable | None = None
     async with trio.open_nursery() as tasks:
-        links = Links(identity, admits, tasks, limits, timeouts, origins)
-        transport = Libp2pTransport(identity, admits, tasks, links, limits, timeouts)
+        links = Links(identity, admits, tasks, limits, timeouts, origins, connect)
+        transport = Libp2pTransport(identity, admits, tasks, links, limits, timeouts, connect)
         try:
             await transport.start(listen)
         except Unreachable as error:

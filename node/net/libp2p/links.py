@@ -16,6 +16,7 @@ from node.net.libp2p.limits import Limits, Timeouts
 from node.net.libp2p.secure import Identity, SecureWire
 from node.net.libp2p.wire import Pipe, TcpPipe
 from node.net.libp2p.yamux import Accept, Connection
+from node.net.proxy import Connect
 from node.net.transport import Unreachable
 
 _LOG = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Links:
         limits: Limits,
         timeouts: Timeouts,
         origins: Collection[str],
+        connect: Connect,
     ) -> None:
         self._identity = identity
         self._admits = admits
@@ -50,6 +52,7 @@ class Links:
         self._limits = limits
         self._timeouts = timeouts
         self._origins = origins
+        self._connect = connect
         self._doors = Doors(limits)
         self._dialling = Dialling(limits, timeouts)
         self.of = self._doors.connections
@@ -112,7 +115,7 @@ class Links:
 
     async def _reach(self, address: Address, ready: Callable[[Connection], None]) -> None:
         async with trio.open_nursery() as own:
-            pipe = await sockets.dial(address, own)
+            pipe = await sockets.dial(address, own, self._connect)
             try:
                 wire = await secure.outbound(pipe, self._identity, address.peer)
                 await self._carry(wire, ready, outbound=True)

@@ -8,6 +8,7 @@ import trio_websocket
 
 from node.net.address import Address
 from node.net.libp2p.wire import Pipe, TcpPipe, WebSocketPipe, remote_of
+from node.net.proxy import Connect
 from node.net.transport import Unreachable
 
 OnSocket = Callable[[trio.SocketStream, bool], Awaitable[None]]
@@ -17,10 +18,10 @@ _MESSAGE_LIMIT = 1024 * 1024
 _ERRORS = (OSError, trio.BrokenResourceError, trio_websocket.HandshakeError)
 
 
-async def dial(address: Address, tasks: trio.Nursery) -> Pipe:
+async def dial(address: Address, tasks: trio.Nursery, connect: Connect) -> Pipe:
     """Return a pipe to an address; raises Unreachable. The caller bounds the time."""
     try:
-        stream = await trio.open_tcp_stream(address.host, address.port)
+        stream = await connect(address.host, address.port)
         if not address.websocket:
             return TcpPipe(stream)
         return await _websocket(address, stream, tasks)

@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+import time
 
 
 def greet(tables, parameters):
@@ -47,3 +48,7 @@ def return_list(tables, parameters):
 
 def leave(tables, parameters):
     raise SystemExit(0)
+
+
+def sleep(tables, parameters):
+    time.sleep(60)

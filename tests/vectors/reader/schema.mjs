@@ -1,7 +1,7 @@
 // Shapes: reads protocol/records.cddl, as much of CDDL (RFC 8610) as that file uses, and checks by it.
 
 import { readFileSync } from 'node:fs'
-import { isBytes, isInteger, refuse, require_ } from './bytes.mjs'
+import { isBytes, isInteger, refuse, require_ } from './cbor.mjs'
 
 const FILE = new URL('../../../protocol/records.cddl', import.meta.url)
 const RULES = new Map(

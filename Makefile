@@ -84,7 +84,7 @@ demo: $(READY)
 	@$(BIN)/village demo --out demo-out
 
 test: check $(READER)
-	@timeout 880 $(BIN)/python -m pytest -q -n 2 --dist loadscope -m 'not soak' --ignore tests/docs
+	@timeout 1200 $(BIN)/python -m pytest -q -n 2 --dist loadscope -m 'not soak' --ignore tests/docs
 
 check: $(READY)
 	@$(BIN)/ruff check -q $(SOURCES)

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from nacl.signing import SigningKey
 
-from enclave_host import attest, environment, measure, outputs
+from enclave_host import attest, measure, outputs
 from enclave_host.attest import Attester
 from enclave_host.computation import compute
 from enclave_host.conduct import Conduct
+from enclave_host.environment import Watched
 from enclave_host.feed import Feed
 from enclave_host.inputs import Datacage
 from enclave_host.parties import read_agreement
@@ -55,6 +56,7 @@ class Enclave:
     seed: bytes = field(default_factory=lambda: bytes(SigningKey.generate()))
     vault: Vault = field(init=False)
     software: bytes = field(default_factory=measure.software)
+    watched: Watched = field(default_factory=Watched)
     lock: threading.RLock = field(default_factory=threading.RLock)
     sessions: dict[bytes, Session] = field(default_factory=dict)
     conducts: dict[bytes, Conduct] = field(default_factory=dict)
@@ -238,7 +240,7 @@ class Enclave:
         with self.lock:
             conduct = self._conduct(request.agreement)
             datacage = conduct.session.environment(self.environments)
-        found = environment.digest(datacage.environment)  # reads it all: not under the lock
+        found = self.watched.digest(datacage.environment)  # may read it all: not under the lock
         with self.lock:
             return conduct.prepare(request, datacage, found)
 

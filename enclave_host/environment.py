@@ -33,6 +33,43 @@ def digest(path: Path) -> bytes:
     return total.digest()
 
 
+class Watched:
+    """Digests of environments, read again only where a file changed since.
+
+    What changed is seen by inode, size and both times of each file; no user can set back the time
+    of a change. Who writes below the file system could as well write after any reading.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was read yet."""
+        self._known: dict[Path, tuple[bytes, bytes]] = {}
+
+    def digest(self, path: Path) -> bytes:
+        """As `digest`. Raises Refused (run.environment)."""
+        stamp = _stamp(path)  # before the reading: a change meanwhile is seen the next time
+        known = self._known.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        found = digest(path)
+        self._known[path] = stamp, found
+        return found
+
+
+def _stamp(path: Path) -> bytes:
+    total = hashlib.sha256()
+    try:
+        for folder, folders, files in os.walk(path, onerror=_fail):
+            for name in sorted((*folders, *files)):
+                found = os.lstat(os.path.join(folder, name))
+                seen = (found.st_ino, found.st_mode, found.st_size)
+                times = (found.st_mtime_ns, found.st_ctime_ns)
+                total.update(repr((folder, name, seen, times)).encode("utf-8", "surrogateescape"))
+            folders.sort()
+    except OSError as error:
+        raise Refused(CODE, f"cannot be read: {error.strerror} {error.filename}") from error
+    return total.digest()
+
+
 def _files(root: Path) -> Iterator[tuple[bytes, Path]]:
     """Yield (name in the digest, path) of each file that counts."""
     for folder, folders, files in os.walk(root, onerror=_fail):

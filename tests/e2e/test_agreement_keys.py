@@ -75,6 +75,7 @@ def in_force(folder):
 
 
 @needs_environment
+@pytest.mark.soak
 def test_a_record_key_is_rotated_between_two_runs(tmp_path_factory):
     with in_force(tmp_path_factory.mktemp("k")) as (_, b):  # short: sockets have 107 bytes
         b.type(ROTATE)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from node.demo.stage import HOSTS, NODES, VAULTS
-from tests.e2e.conftest import VILLAGE, Told, children_of, memory_of
+from tests.e2e.conftest import VILLAGE, Told, children_of, files_in_memory
 
 pytestmark = pytest.mark.e2e
 
@@ -126,18 +126,14 @@ def test_a_flipped_bit_is_found(demo: Told):
 
 
 def test_an_interrupted_demo_leaves_nothing(tmp_path: Path):
-    command = [str(VILLAGE), "demo", "--out", str(tmp_path / "out")]
+    command, before = [str(VILLAGE), "demo", "--out", str(tmp_path / "out")], files_in_memory()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 our own program
         while not (children := children_of(process.pid)):
             time.sleep(0.05)
-        memory = None
-        while memory is None:
-            time.sleep(0.05)
-            memory = memory_of(children_of(process.pid))
         process.terminate()
         assert process.wait(20) == 130
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
-    assert not memory.exists()
+    assert files_in_memory() == before
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path):

@@ -197,7 +197,9 @@ def test_small_cells_are_refused_and_the_party_is_named(digest, start):
     host.push(rig.share(rig.b, rows_of(*range(5, 7), site=2), host.keys))
     body = host.compute(1, rig.order("by-site"))
     assert (body.outcome, body.refusal_code) == ("refused", "gate.small-cells")
-    assert body.refusal_detail == "1 of 2 cells count fewer than 3"
+    assert (
+        body.refusal_detail == "1 of 2 cells count fewer than 3; a coarser table would release it"
+    )
     assert body.gate[-1].set_by == rig.b.did
 
 
@@ -235,7 +237,8 @@ def test_the_standby_goes_on_with_the_lineage_and_no_owner_is_asked(pair):
     take_over(first, second, shares)
     second.push(rig.person_share(BOB, rows_of(102), second.keys))
     body = second.compute(2)
-    assert (body.outcome, body.refusal_detail) == ("held", "differs from run 1 by 1 person")
+    detail = "differs from run 1 by 1 person; 1 more person would release it"
+    assert (body.outcome, body.refusal_detail) == ("held", detail)
 
 
 def test_a_record_of_the_dead_host_is_computed_again_and_adopted(pair):

@@ -155,7 +155,10 @@ def conclude(host):
         host.conclude(1)
 
 
-@pytest.mark.parametrize("tier", tiers.TIERS, indirect=True)
+TIERS = ["A", *(pytest.param(tier, marks=pytest.mark.soak) for tier in tiers.TIERS[1:])]
+
+
+@pytest.mark.parametrize("tier", TIERS, indirect=True)
 def test_a_killed_enclave_leaves_no_row_no_code_and_no_process(spawned, needle, tmp_path):
     process, socket = spawned
     since = time.time() - 1

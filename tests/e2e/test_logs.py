@@ -52,6 +52,7 @@ def test_a_failed_run_tells_its_author_where_and_nothing_of_the_data(start):
     assert (body.logs, host.commit()) == ((), ())
 
 
+@pytest.mark.soak
 def test_all_that_is_printed_leaves_where_all_agreed_as_text(start):
     rig, host = office(start, logs={"what": "all", "bytes": 300})
     host.push(rig.share(rig.a, rows_of(*range(3)), host.keys))

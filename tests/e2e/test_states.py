@@ -85,6 +85,7 @@ def test_a_state_is_read_by_a_later_run_after_a_fail_over_and_nobody_gets_it(pai
     assert model(rig, second.commit()) == {"n": 11, "mean": mean}
 
 
+@pytest.mark.soak
 def test_people_behind_a_state_count_in_what_is_computed_from_it(digest, start):
     """All together in the record; yet neither the rows alone nor the state may rest on too few."""
     rig = SealedRig(digest, min_contributors=8, waits=False)
@@ -102,6 +103,7 @@ def test_people_behind_a_state_count_in_what_is_computed_from_it(digest, start):
         host.commit()
 
 
+@pytest.mark.soak
 def test_a_state_may_be_read_and_written_and_is_there_from_then_on(digest, start):
     rig = SealedRig(digest, waits=False)
     host = Host(rig, rig.host_1, Door(start())).join().take_office()

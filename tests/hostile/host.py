@@ -102,8 +102,8 @@ def hide_withdrawals(orders: Path) -> None:
     """Patch what the host brings its enclave for a run, while the file `hide` is there."""
     honest = Host._prepare
 
-    def prepare(self: Host, room: Room, effect: Any) -> enclave.Prepare:
-        question = honest(self, room, effect)
+    async def prepare(self: Host, room: Room, effect: Any) -> enclave.Prepare:
+        question = await honest(self, room, effect)
         if not (orders / "hide").exists():
             return question
         silent = tuple(raw for raw in question.statements if not _stops(raw))

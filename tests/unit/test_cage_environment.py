@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from enclave_host import environment
 from enclave_host.environment import digest
 from protocol.errors import Refused
 
@@ -56,6 +57,26 @@ def test_what_differs_between_machines_is_left_out(tree, name):
     (tree / name).parent.mkdir(exist_ok=True, parents=True)
     (tree / name).write_text("of this machine")
     assert digest(tree) == before
+
+
+@pytest.mark.parametrize("keep_times", [False, True])
+def test_a_watched_environment_is_read_again_after_a_change(tree, monkeypatch, keep_times):
+    reads = []
+    honest = environment.digest
+    monkeypatch.setattr(environment, "digest", lambda path: reads.append(path) or honest(path))
+    watched = environment.Watched()
+    assert watched.digest(tree) == watched.digest(tree) == honest(tree)
+    assert len(reads) == 1
+    file = tree / "numpy" / "core.so"
+    before = file.stat()
+    file.write_bytes(b"\x7fELG")  # as long as before
+    if keep_times:
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert watched.digest(tree) == honest(tree)
+    assert len(reads) == 2
+    (tree / "new.py").write_text("")
+    assert watched.digest(tree) == honest(tree)
+    assert len(reads) == 3
 
 
 def test_links_inside_count_as_their_content(tree):

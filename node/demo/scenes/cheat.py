@@ -206,7 +206,7 @@ async def _again_without_one(story: Story) -> None:
     say(
         story,
         f"sponsor: again without vault {WITHDRAWS}",
-        f"held: {run['detail']}",
+        f"held: {run['detail'].partition(';')[0]}",
         _rule(run, "min_change"),
         run["run"],
     )
@@ -219,7 +219,7 @@ async def _table_by_site(story: Story) -> None:
     say(
         story,
         "sponsor wants a table by site",
-        f"refused: {run['detail']}",
+        f"refused: {run['detail'].partition(';')[0]}",
         _rule(run, "min_contributors"),
         run["run"],
     )

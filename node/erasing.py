@@ -117,10 +117,11 @@ class Erasing:
         for kept in here:
             if _was_told(machine, kept.share):
                 await self._erase(_chunks(machine, kept, "withdrawn"))
-        new = self._new_stops(machine)
-        asked = [kept for kept in here if kept.owner in {stop.key for stop in new}]
-        if not new or not lane.in_office(machine):
+        if not lane.in_office(machine):
             return
+        new = self._new_stops(machine)
+        keys = {stop.key for stop in new}
+        asked = [kept for kept in here if kept.owner in keys]
         if asked:
             shown = Stops(agreement=machine.id, stops=tuple(stop.raw for stop in new))
             await lane.link.ask(shown, Done)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from enclave_host import environment
 from enclave_host.attest.simulated import SimulatedAttester
 from enclave_host.cage import Cage, Limits
@@ -16,7 +18,7 @@ from protocol import enclave_wire as wire
 from protocol import limits, record, shape, token
 from protocol.attestation.evidence import enclave_id
 from protocol.dialogue import Done
-from protocol.errors import Refused
+from protocol.errors import RULES, Refused
 from protocol.kinds import host, run
 from protocol.kinds.consent import Stop
 from protocol.record import Record
@@ -218,3 +220,23 @@ def enclaves(environments: Path, tier: str | None = None) -> Iterator[Callable[[
     finally:
         for enclave in booted:
             enclave.room.close()
+
+
+@contextmanager
+def booted(parent: Path) -> Iterator[Any]:
+    """Boots enclaves that run no code, whose environment, `.folder` of the result, is one file."""
+    folder = parent / "environment"
+    folder.mkdir()
+    (folder / "numbers.py").write_text("one = 1\n")
+    with enclaves(folder) as start:
+        start.folder = folder  # type: ignore[attr-defined]
+        yield start
+
+
+def refused(code: str, act: Callable[..., Any], *arguments: Any, **named: Any) -> Refused:
+    """What an act is refused with: this code, which is one of the closed list."""
+    with pytest.raises(Refused) as caught:
+        act(*arguments, **named)
+    assert caught.value.code == code, str(caught.value)
+    assert code in RULES
+    return caught.value

@@ -267,16 +267,22 @@ async def test_without_a_crash_the_number_ends_and_its_result_arrives(world: Wor
     assert fuse.steps >= 2 * len(OF_A_RUN)
 
 
-async def kill_node(world: World, at: int) -> bool:
-    """Kill the host's node at a step and start it again; False if there were not so many."""
+async def killed(world: World, at: int) -> bool:
+    """Whether host-1's node was killed at a step: not if there were not so many."""
     fuse = await whole(world, at)
     with trio.move_on_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_first, nursery, fuse.burnt.wait)
             nursery.start_soon(_first, nursery, _until_result, world)
-    if not fuse.burnt.is_set():
+    if fuse.burnt.is_set():
+        world.kill("host-1")
+    return fuse.burnt.is_set()
+
+
+async def kill_node(world: World, at: int) -> bool:
+    """Kill the host's node at a step and start it again; False if there were not so many."""
+    if not await killed(world, at):
         return False
-    world.kill("host-1")
     await world.host("host-1")
     await until(lambda: world.results() == ["model"], 10)
     ((made, run),) = world.ended().values()
@@ -312,14 +318,8 @@ async def test_a_node_killed_at_every_step_goes_on(world: World, at: int) -> Non
 
 async def kill_host(world: World, at: int) -> bool:
     """Node and enclave of the host die at a step, for good; the standby ends the number."""
-    fuse = await whole(world, at)
-    with trio.move_on_after(10):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_first, nursery, fuse.burnt.wait)
-            nursery.start_soon(_first, nursery, _until_result, world)
-    if not fuse.burnt.is_set():
+    if not await killed(world, at):
         return False
-    world.kill("host-1")
     await trio.sleep(0.1)  # what was on its way to others arrives: votes, too
     before = {number: run.term for number, (_, run) in world.ended().items()}
     await world.fail_over("host-2", 2)

@@ -6,21 +6,17 @@ from enclave_host import environment
 from protocol import enclave_wire as wire
 from protocol import limits, shape
 from protocol.dialogue import Done
-from protocol.errors import RULES, Refused
+from protocol.errors import Refused
 from protocol.kinds.algorithm import CODE
 from protocol.kinds.share import Receipt
-from tests.enclave_drive import Door, Host, enclaves
+from tests.enclave_drive import Door, Host, booted, refused
 from tests.enclave_rig import rows_of
 from tests.sealed_rig import ConfidentialRig, SealedRig
 
 
 @pytest.fixture
 def start(tmp_path):
-    folder = tmp_path / "environment"
-    folder.mkdir()
-    (folder / "numbers.py").write_text("one = 1\n")
-    with enclaves(folder) as boot:
-        boot.folder = folder
+    with booted(tmp_path) as boot:
         yield boot
 
 
@@ -35,14 +31,6 @@ def office(start, kind=ConfidentialRig):
 @pytest.fixture
 def host(start):
     return office(start)
-
-
-def refused(code, act, *arguments, **named):
-    with pytest.raises(Refused) as caught:
-        act(*arguments, **named)
-    assert caught.value.code == code, str(caught.value)
-    assert code in RULES
-    return caught.value
 
 
 def verdict(receipt):

@@ -8,10 +8,10 @@ from enclave_host import environment
 from protocol import enclave_wire as wire
 from protocol import record, shape, token
 from protocol.dialogue import Done
-from protocol.errors import RULES, Refused
+from protocol.errors import Refused
 from protocol.kinds import run
 from protocol.kinds.consent import Stop
-from tests.enclave_drive import Door, Host, body_of, enclaves
+from tests.enclave_drive import Door, Host, body_of, booted, refused
 from tests.enclave_rig import AT, UNTIL, Patient, Rig, rows_of, seed
 
 ANN, BOB = Patient("row-101"), Patient("row-102")
@@ -19,11 +19,7 @@ ANN, BOB = Patient("row-101"), Patient("row-102")
 
 @pytest.fixture
 def start(tmp_path):
-    folder = tmp_path / "environment"
-    folder.mkdir()
-    (folder / "numbers.py").write_text("one = 1\n")
-    with enclaves(folder) as boot:
-        boot.folder = folder
+    with booted(tmp_path) as boot:
         yield boot
 
 
@@ -39,14 +35,6 @@ def office(start, **rules):
 @pytest.fixture
 def host(start):
     return office(start)
-
-
-def refused(code, act, *arguments, **named):
-    with pytest.raises(Refused) as caught:
-        act(*arguments, **named)
-    assert caught.value.code == code, str(caught.value)
-    assert code in RULES
-    return caught.value
 
 
 def prepare(host, number=1, **statement):

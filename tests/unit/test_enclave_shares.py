@@ -9,10 +9,9 @@ from protocol import codec, keys, shape
 from protocol import enclave_wire as wire
 from protocol.attestation import evidence
 from protocol.dialogue import Done
-from protocol.errors import RULES, Refused
 from protocol.kinds import host as host_kinds
 from protocol.kinds.agreement import AgreementOpening
-from tests.enclave_drive import Door, Host, enclaves
+from tests.enclave_drive import Door, Host, enclaves, refused
 from tests.enclave_rig import Patient, Rig, rows_of, seed
 from tests.enclave_vitals import CONTRACT
 
@@ -31,14 +30,6 @@ def world(tmp_path):
 def host(world):
     rig, start = world
     return Host(rig, rig.host_1, Door(start())).join()
-
-
-def refused(code, act, *arguments, **named):
-    with pytest.raises(Refused) as caught:
-        act(*arguments, **named)
-    assert caught.value.code == code, str(caught.value)
-    assert code in RULES
-    return caught.value
 
 
 # --- agreement, code, evidence -------------------------------------------------------------------

@@ -11,10 +11,9 @@ from enclave_host import environment
 from enclave_host.conduct import TRIES
 from protocol import enclave_wire as wire
 from protocol import merkle, record, shape
-from protocol.errors import RULES, Refused
 from protocol.kinds import run
 from protocol.kinds.agreement import Trigger
-from tests.enclave_drive import Door, Host, body_of, enclaves
+from tests.enclave_drive import Door, Host, body_of, booted, refused
 from tests.enclave_rig import AT, Patient, Rig, actor, rows_of, seed, sha256
 
 SPONSOR = actor("sponsor").did
@@ -39,11 +38,7 @@ ANN = Patient("row-101")
 
 @pytest.fixture
 def start(tmp_path):
-    folder = tmp_path / "environment"
-    folder.mkdir()
-    (folder / "numbers.py").write_text("one = 1\n")
-    with enclaves(folder) as boot:
-        boot.folder = folder
+    with booted(tmp_path) as boot:
         yield boot
 
 
@@ -64,14 +59,6 @@ def successor(start, host, term=2):
     """Host-2 in office of a later term, with the same shares."""
     after = Host(host.rig, host.rig.host_2, Door(start())).join()
     return stock(after.take_office(term))
-
-
-def refused(code, act, *arguments, **named):
-    with pytest.raises(Refused) as caught:
-        act(*arguments, **named)
-    assert caught.value.code == code, str(caught.value)
-    assert code in RULES
-    return caught.value
 
 
 def prepare(host, number=1, order=None, **statement):

@@ -67,7 +67,7 @@ define install
 	@touch $@
 endef
 
-$(ENVIRONMENT).stamp: configs/environments/scientific.lock | .venv/.locked
+$(ENVIRONMENT).stamp: node/locks/scientific.lock | .venv/.locked
 	$(install)
 
 $(DEMO_DATA).stamp: configs/demo/lifelines.lock | .venv/.locked
@@ -84,7 +84,8 @@ demo: $(READY)
 	@$(BIN)/village demo --out demo-out
 
 test: check $(READER)
-	@timeout 1200 $(BIN)/python -m pytest -q -n 2 --dist loadscope -m 'not soak' --ignore tests/docs
+	@timeout 1200 $(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder \
+		-m 'not soak' --ignore tests/docs
 
 check: $(READY)
 	@$(BIN)/ruff check -q $(SOURCES)

@@ -5,7 +5,7 @@ import sys
 
 SCRIPTS = (
     "bench.attestation", "bench.datacage", "bench.daemon", "bench.records", "bench.streams",
-    "bench.demo",
+    "bench.stream_ways", "bench.small_shares", "bench.demo",
 )  # fmt: skip
 
 

@@ -20,8 +20,9 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from node.admin.client import AdminClient, AdminError
-from node.demo.processes import Process, Troupe, wait_until
+from node.demo.processes import Process, Troupe, listens, wait_until
 from node.demo.stage import ENVIRONMENTS, PROJECT
+from protocol.sealing.stream import END_BYTES
 
 VALUE: Final = 64 * 1024
 """Bytes of one row's value."""
@@ -179,7 +180,7 @@ class Parties:
         """The chain digest in the final frame of what the host stored, in hex."""
         (file,) = (self.folder / "host" / "state").rglob(f"*{share}*")
         with file.open("rb") as stored:
-            stored.seek(-40, os.SEEK_END)
+            stored.seek(1 - END_BYTES, os.SEEK_END)
             return stored.read(32).hex()
 
     def start(self, name: str) -> Process:
@@ -193,7 +194,7 @@ class Parties:
         home = self.folder / "host"
         command = [sys.executable, "-m", "enclave_host.main", "run"]
         command += ["--config", str(self.folder / "enclave.toml"), "--state", str(home)]
-        return self._start("enclave", command, (home / "enclave.sock").exists)
+        return self._start("enclave", command, lambda: listens(home / "enclave.sock"))
 
     def _start(self, name: str, command: list[str], ready: Callable[[], Any]) -> Process:
         process = self.troupe.start(self.label(name), command, PROJECT)

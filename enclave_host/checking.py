@@ -7,6 +7,7 @@ memory does not grow with the share, and a slow check slows its sender.
 import fcntl
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -30,10 +31,18 @@ class Checking:
     """One share's check under way."""
 
     def __init__(
-        self, datacage: Datacage, contract: Contract, person_column: str, person: str | None
+        self,
+        datacage: Datacage,
+        contract: Contract,
+        person_column: str,
+        person: str | None,
+        together: Callable[[bytes], Checked] | None = None,
     ) -> None:
-        """Nothing runs yet; `person` is the only one whom the rows may be about, if any."""
+        """Nothing runs yet; `person` is the only one whom the rows may be about, if any. What never
+        grew beyond EARLY goes to `together`, if that is given.
+        """
         self._datacage = datacage
+        self._together = together
         self._question = (contract, person_column, person)
         self._early = bytearray()
         self._thread: threading.Thread | None = None
@@ -57,6 +66,11 @@ class Checking:
 
     def end(self) -> Checked:
         """The verdict, once all was written. Raises Refused (run.failed), or what broke."""
+        if self._thread is None and self._together is not None:
+            try:
+                return self._together(bytes(self._early))
+            finally:
+                self._forget_early()
         if self._thread is None:
             self._start()
         self._close()

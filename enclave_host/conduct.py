@@ -5,24 +5,30 @@ computation for a number in a term: asked again, the enclave gives the same answ
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Final
 
-from enclave_host import history, lineage, outputs, state
+from enclave_host import history, outputs
 from enclave_host.computation import Finding, Open, Task
+from enclave_host.conclusion import Conclusion, Said
+from enclave_host.inheritance import Inheritance
 from enclave_host.inputs import Datacage
 from enclave_host.orders import read_order
 from enclave_host.outputs import Leaving
 from enclave_host.plan import Plan, Wanted, make_plan
 from enclave_host.private import Spool
-from enclave_host.run_record import Facts, build, leaves_of, matches
 from enclave_host.session import Session
 from enclave_host.shares import Held, Intake, inputs_root
 from enclave_host.statements import Asked
 from enclave_host.tenure import Tenure
 from protocol import limits
-from protocol.enclave_wire import Concluded, Load, Prepare, Prepared, Summon
+from protocol.enclave_wire import Concluded, Load, Prepare, Prepared, Released, Summon
 from protocol.errors import Refused
-from protocol.kinds.run import Delivery, Run, Started, Summons
+from protocol.kinds.run import Delivery, Started, Summons
+
+PAGE: Final = limits.CHUNK
+"""Bytes of outputs that are released at once: to seal them takes a fraction of a second, in which
+heartbeats wait; one output alone may be larger."""
 
 TRIES = 3
 """Computations of one number that may break the sandbox before the enclave gives up its term."""
@@ -32,6 +38,7 @@ TRIES = 3
 class Loading:
     """A stored share that is loaded for a run: its frames, and where the opened rows lie."""
 
+    held: Held
     intake: Intake
     spool: Spool
 
@@ -56,12 +63,25 @@ class Attempt:
 
 @dataclass(slots=True)
 class Result:
-    """What waits for its certificate; `deliveries` are made once, and kept."""
+    """What waits for its certificate, and then for the host; each part is sealed once, and kept."""
 
     number: int
     term: int
-    leaving: tuple[Leaving, ...]
-    deliveries: tuple[Delivery, ...] | None = None
+    leaving: list[Leaving | Delivery]
+
+    def page(self, run: bytes, after: int) -> list[Delivery]:
+        """The deliveries from the place `after` on, at least one, as many as fit into PAGE."""
+        found: list[Delivery] = []
+        size = 0
+        for place in range(after, min(len(self.leaving), after + limits.ITEMS)):
+            one = self.leaving[place]
+            if found and size + one.size > PAGE:
+                break
+            delivery = one.seal(run, self.number) if isinstance(one, Leaving) else one
+            self.leaving[place] = delivery
+            found.append(delivery)
+            size += delivery.size
+        return found
 
 
 @dataclass(slots=True)
@@ -73,7 +93,12 @@ class Conduct:
     session: Session
     ended: set[tuple[int, int]] = field(default_factory=set)
     attempt: Attempt | None = None
+    inheritance: Inheritance = field(init=False)
     results: dict[bytes, Result] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Begin without a lineage."""
+        self.inheritance = Inheritance(self.session)
 
     # --- summon -------------------------------------------------------------------------------
 
@@ -147,21 +172,31 @@ class Conduct:
         if environment != self.session.parties.document.algorithm.environment:
             raise Refused("run.environment", "it changed since the enclave started")
         runs = history.read_history(self.session.parties, request.runs, request.number)
-        within = self.session.parties.document.runs.within or limits.WITHIN
-        late = time.monotonic() - attempt.since > within
         plan = make_plan(
-            self.session, attempt.asked, attempt.wanted, request, runs, datacage, late=late
+            self.session,
+            self.inheritance,
+            attempt.asked,
+            attempt.wanted,
+            request,
+            runs,
+            datacage,
+            late=self._is_late(attempt),
         )
         self._wipe(attempt)
         attempt.plan = plan
         attempt.loads = {held.share.id: self._loading(held) for held in plan.used}
-        if attempt.started is None and plan.void is None:
+        if attempt.started is None and plan.runs:
             attempt.started = self.session.feed.sign("started", self._started(attempt, plan)).raw
         return self._prepared(attempt, plan.used)
 
+    def _is_late(self, attempt: Attempt) -> bool:
+        """Whether nothing more is waited for: a little before parties end the term for it."""
+        within = self.session.parties.document.runs.within or limits.WITHIN
+        return time.monotonic() - attempt.since > within - within // 8
+
     def _loading(self, held: Held) -> Loading:
         spool = self.session.room.spool()
-        return Loading(Intake.begin(held.share, spool.write), spool)
+        return Loading(held, Intake.begin(held.share, spool.write), spool)
 
     def _prepared(self, attempt: Attempt, used: Sequence[Held]) -> Prepared:
         adopted = attempt.plan.adopted if attempt.plan else None
@@ -187,20 +222,17 @@ class Conduct:
     # --- load ----------------------------------------------------------------------------------
 
     def load(self, request: Load) -> None:
-        """One stored frame again; the last must end the very stream that was received before."""
+        """Stored frames again; the last of each share must end the very stream that was received
+        before. Those before a frame that is refused stay loaded.
+        """
         attempt = self._current(request.number)
-        used = attempt.plan.used if attempt.plan else ()
-        held = next((one for one in used if one.share.id == request.share), None)
-        if held is None or request.share not in attempt.loads or attempt.computing:
-            raise Refused("enclave.sequence", "Prepare comes first, and names the shares")
-        intake = attempt.loads[request.share].intake
-        intake.feed(request.frame)
-        if not request.end:
-            return
-        digest = intake.opener.digest()
-        if held.digest not in (None, digest):
-            raise Refused("share.chunk", "another stream than the one received before")
-        held.digest = digest
+        for one in request.frames:
+            loading = attempt.loads.get(one.share)
+            if loading is None or attempt.computing:
+                raise Refused("enclave.sequence", "Prepare comes first, and names the shares")
+            loading.intake.feed(one.frame)
+            if one.end:
+                _check_whole(loading)
 
     # --- conclude ------------------------------------------------------------------------------
 
@@ -212,11 +244,9 @@ class Conduct:
         plan = attempt.plan
         if plan is None or attempt.computing:
             raise Refused("enclave.sequence", "Prepare comes first; a run is computed once")
-        if plan.void is not None:
-            run = self._facts(attempt, plan, self.session.in_office()).void(plan.void)
-            return self._conclude(attempt, run, (), b"", None)
-        if plan.adopted is not None and plan.closed:
-            return self._say_again(attempt, plan, plan.adopted[1], plan.withheld)
+        said = self._conclusion(attempt, plan).without()
+        if said is not None:
+            return self._conclude(attempt, said)
         missing = [one for one in attempt.loads.values() if not one.intake.opener.finished]
         if missing:
             raise Refused("run.share-missing", f"{len(missing)} shares were not loaded to the end")
@@ -276,102 +306,44 @@ class Conduct:
         attempt, session = self.attempt, self.session
         if attempt is None or attempt.plan is None or attempt.asked != asked:
             raise Refused("enclave.sequence", "another attempt began meanwhile")
-        plan, tenure = attempt.plan, session.in_office()
-        if tenure.term != asked.term:
+        if session.in_office().term != asked.term:
             raise Refused("term.fenced", f"term {asked.term} ended while the run was computed")
-        if plan.adopted is not None:
-            finding = replace(finding, logs=())  # a second log would be a second sample
-        sealed = self._seal_lineage(attempt, plan, tenure, finding)
-        run = build(self._facts(attempt, plan, tenure), finding, sealed)
-        if plan.adopted is not None and not matches(run, plan.adopted[1]):
-            return self._differs(attempt, plan, run, plan.adopted[1])
-        leaves = b"".join(leaves_of(session.parties, plan.used, asked.number))
-        return self._conclude(attempt, run, (*finding.leaving, *finding.logs), leaves, sealed)
+        conclusion = self._conclusion(attempt, attempt.plan)
+        return self._conclude(attempt, conclusion.of(finding, late=self._is_late(attempt)))
 
-    def _facts(self, attempt: Attempt, plan: Plan, tenure: Tenure) -> Facts:
-        return Facts(
-            parties=self.session.parties,
-            asked=attempt.asked,
-            order=plan.wanted.order,
-            entry=plan.wanted.entry,
-            parameters=plan.wanted.parameters,
-            appointment=tenure.id,
-            statements=plan.heard.ids,
-            stops=tuple(sorted(self.session.consents.stops)),
-            used=plan.used,
-            reading=plan.reading,
-            evidence=self.session.evidence or b"",
-            technology=self.session.technology,
-            adopts=plan.adopted[0].id if plan.adopted else None,
-            at=plan.now,
-            trigger=plan.wanted.trigger,
-            due=plan.wanted.due,
+    def _conclusion(self, attempt: Attempt, plan: Plan) -> Conclusion:
+        return Conclusion(self.session, self.inheritance, attempt.asked, plan)
+
+    def _conclude(self, attempt: Attempt, said: Said) -> Concluded:
+        record = self.session.feed.sign("run", said.run)
+        self.results[record.id] = Result(said.run.number, said.run.term, list(said.leaving))
+        attempt.concluded = Concluded(
+            run=record.raw, leaves=said.leaves, lineage=said.sealed, bequest=said.bequest
         )
-
-    def _seal_lineage(
-        self, attempt: Attempt, plan: Plan, tenure: Tenure, finding: Finding
-    ) -> bytes | None:
-        closed = finding.stopped is not None or finding.failed is not None
-        if closed and not finding.logs:
-            return None
-        result = lineage.result(
-            attempt.asked.number,
-            plan.wanted.entry,
-            plan.wanted.parameters,
-            finding.fresh,
-            plan.lineage.behind(plan.reading.read),
-        )
-        states = state.in_force(plan.lineage, plan.reading, finding.states)
-        grown = plan.lineage.grown(result, states)
-        enclaves = (tenure.keys, *tenure.standbys)
-        return lineage.seal(grown, self.session.parties.id, enclaves)
-
-    def _differs(self, attempt: Attempt, plan: Plan, run: Run, adopted: Run) -> Concluded:
-        """What was computed again came out otherwise. By the same inputs it always would: the
-        number ends without a release. With others, or after a failure, another try may help.
-        """
-        if run.inputs != adopted.inputs or run.outcome == "failed":
-            raise Refused("run.adopted", "the same run came to something else")
-        return self._say_again(attempt, plan, adopted, "run.adopted")
-
-    def _say_again(
-        self, attempt: Attempt, plan: Plan, adopted: Run, withheld: str | None
-    ) -> Concluded:
-        """A record of an earlier term from which nothing leaves, in this term's name."""
-        facts = self._facts(attempt, plan, self.session.in_office())
-        again = facts.repeat(adopted, withheld)
-        return self._conclude(attempt, again, (), plan.leaves or b"", None)
-
-    def _conclude(
-        self,
-        attempt: Attempt,
-        run: Run,
-        leaving: tuple[Leaving, ...],
-        leaves: bytes,
-        sealed: bytes | None,
-    ) -> Concluded:
-        record = self.session.feed.sign("run", run)
-        self.results[record.id] = Result(run.number, run.term, leaving)
-        attempt.concluded = Concluded(run=record.raw, leaves=leaves, lineage=sealed)
         attempt.computing = False
         self._wipe(attempt)
         return attempt.concluded
 
     # --- release -------------------------------------------------------------------------------
 
-    def release(self, certificate: bytes) -> tuple[Delivery, ...]:
-        """What a quorum let go, sealed; the same again when asked again. Raises Refused
-        (run.votes, run.slot).
+    def release(self, certificate: bytes, after: int) -> Released:
+        """A page of what a quorum let go, sealed, from the place `after` on; the same again when
+        asked again. Raises Refused (run.votes, run.slot).
         """
         record, run = history.read_certificate(self.session.parties, certificate)
         result = self.results.get(record.id)
         if result is None:
             raise Refused("run.slot", "this enclave did not compute that run")
         self.ended.add((run.number, run.term))
-        if result.deliveries is None:
-            result.deliveries = tuple(one.seal(record.id, run.number) for one in result.leaving)
-            result.leaving = ()
-        return result.deliveries
+        page = result.page(record.id, after)
+        more = after + len(page) < len(result.leaving)
+        return Released(deliveries=tuple(page), more=more)
+
+    def forget_released(self, run: bytes) -> None:
+        """Drop what was released of a run: thousands of sealed outputs, of every run, add up."""
+        result = self.results.get(run)
+        if result is not None and (result.number, result.term) in self.ended:
+            result.leaving = []
 
     def leave_office(self) -> None:
         """Wipe what a run loaded in a term that is over. What is being computed ends by itself."""
@@ -390,3 +362,10 @@ class Conduct:
         for loading in attempt.loads.values():
             loading.spool.wipe()
         attempt.loads = {}
+
+
+def _check_whole(loading: Loading) -> None:
+    digest = loading.intake.opener.digest()
+    if loading.held.digest not in (None, digest):
+        raise Refused("share.chunk", "another stream than the one received before")
+    loading.held.digest = digest

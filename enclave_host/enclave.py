@@ -224,6 +224,12 @@ class Enclave:
             self._session(request.agreement).forget(request.shares)
         return Done()
 
+    def compare(self, request: wire.Compare) -> wire.Lacking:
+        """Which stored shares are new here."""
+        with self.lock:
+            session = self._session(request.agreement)
+            return wire.Lacking(shares=session.lacking(request.shares))
+
     def stop(self, request: wire.Stops) -> Done:
         """Withdrawals."""
         with self.lock:
@@ -245,7 +251,7 @@ class Enclave:
             return conduct.prepare(request, datacage, found)
 
     def load(self, request: wire.Load) -> Done:
-        """A stored frame."""
+        """Stored frames."""
         with self.lock:
             self._conduct(request.agreement).load(request)
         return Done()
@@ -268,11 +274,23 @@ class Enclave:
                 conduct.abandon(task.asked, broken=not isinstance(error, Refused))
             raise
 
+    def inherit(self, request: wire.Inherit) -> wire.Records:
+        """The lineage's way to the standbys."""
+        with self.lock:
+            found = self._conduct(request.agreement).inheritance.inherit(request)
+            return wire.Records(records=found)
+
     def release(self, request: wire.Release) -> wire.Released:
         """What a quorum let go."""
         with self.lock:
             conduct = self._conduct(request.agreement)
-            return wire.Released(deliveries=conduct.release(request.certificate))
+            return conduct.release(request.certificate, request.after)
+
+    def carried(self, request: wire.Carried) -> Done:
+        """What was released arrived."""
+        with self.lock:
+            self._conduct(request.agreement).forget_released(request.run)
+        return Done()
 
     def feed(self, request: wire.Feed) -> wire.Records:
         """Own records again."""
@@ -309,12 +327,15 @@ _ANSWERS: Final[Mapping[type[Any], Callable[[Enclave, Any], object]]] = {
     wire.ShareFrame: Enclave.feed_share,
     wire.ShareEnd: Enclave.end_share,
     wire.Forget: Enclave.forget,
+    wire.Compare: Enclave.compare,
     wire.Stops: Enclave.stop,
     wire.Summon: Enclave.summon,
     wire.Prepare: Enclave.prepare,
     wire.Load: Enclave.load,
     wire.Conclude: Enclave.conclude,
+    wire.Inherit: Enclave.inherit,
     wire.Release: Enclave.release,
+    wire.Carried: Enclave.carried,
     wire.Feed: Enclave.feed,
 }
 """Every request of wire.REQUESTS; a test compares the two."""

@@ -19,14 +19,14 @@ def digest(path: Path) -> bytes:
 
     For each file: its relative POSIX path in UTF-8, a zero byte, the 32 bytes of its SHA-256.
     Left out is what no import ever reads in the datacage: `NOT_IMPORTED`, RECORD files and
-    `__pycache__` (the shim turns its use off; a lone .pyc beside the sources does count).
+    `__pycache__` (runners/common.py: never loaded; a lone .pyc beside the sources does count).
     Raises Refused (run.environment) for symbolic links that leave the tree or lead to a directory,
     for files that are not plain ones, for names that are not UTF-8, and if a file is unreadable.
     """
     total = hashlib.sha256()
     try:
         for name, file in sorted(_files(path.resolve(strict=True))):
-            with file.open("rb") as content:
+            with open(file, "rb") as content:
                 total.update(name + b"\0" + hashlib.file_digest(content, "sha256").digest())
     except OSError as error:
         raise Refused(CODE, f"cannot be read: {error.strerror} {error.filename}") from error
@@ -70,33 +70,36 @@ def _stamp(path: Path) -> bytes:
     return total.digest()
 
 
-def _files(root: Path) -> Iterator[tuple[bytes, Path]]:
+def _files(root: Path) -> Iterator[tuple[bytes, str]]:
     """Yield (name in the digest, path) of each file that counts."""
     for folder, folders, files in os.walk(root, onerror=_fail):
-        here = Path(folder)
         for link in folders:
-            if (here / link).is_symlink():
+            if os.path.islink(os.path.join(folder, link)):
                 raise Refused(CODE, f"a symbolic link to a directory: {link}")
         folders[:] = [name for name in folders if name != "__pycache__"]
-        if here == root:
+        if folder == str(root):
             folders[:] = [name for name in folders if name not in NOT_IMPORTED]
             files = [name for name in files if name not in NOT_IMPORTED]
         for name in files:
             if name != "RECORD":
-                yield _checked(root, here / name)
+                yield _checked(root, os.path.join(folder, name))
 
 
-def _checked(root: Path, file: Path) -> tuple[bytes, Path]:
+def _checked(root: Path, file: str) -> tuple[bytes, str]:
     """Return the name of a plain file inside the tree, and its path."""
-    target = file.resolve()
-    if not target.is_relative_to(root):
-        raise Refused(CODE, f"a symbolic link leaves the environment: {file.name!r}")
-    if not stat.S_ISREG(target.stat().st_mode):
-        raise Refused(CODE, f"not a plain file: {file.name!r}")
+    name = file.removeprefix(str(root)).lstrip("/")
+    kind = os.lstat(file).st_mode
+    if stat.S_ISLNK(kind):  # the folders above it are none
+        target = Path(file).resolve()
+        if not target.is_relative_to(root):
+            raise Refused(CODE, f"a symbolic link leaves the environment: {Path(file).name!r}")
+        kind = target.stat().st_mode
+    if not stat.S_ISREG(kind):
+        raise Refused(CODE, f"not a plain file: {Path(file).name!r}")
     try:
-        return file.relative_to(root).as_posix().encode(), file
+        return name.encode(), file
     except UnicodeEncodeError as error:
-        raise Refused(CODE, f"a file name is not UTF-8: {file.name!r}") from error
+        raise Refused(CODE, f"a file name is not UTF-8: {Path(file).name!r}") from error
 
 
 def _fail(error: OSError) -> None:

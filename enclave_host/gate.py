@@ -22,6 +22,7 @@ from enclave_host.tables import Cleaned, Tables
 from protocol.errors import Refused
 from protocol.kinds.agreement import Output
 from protocol.kinds.run import GateCheck
+from protocol.told import EXACT, told, words
 
 ROW = "row"
 """In an output for its subjects, the property that says which input row an item is about."""
@@ -215,10 +216,11 @@ class Gate:
         total = len(counts) + sum(table.cells for table in draft.tables.values())
         fault = None
         if small and (rules.small_cells == "refuse" or not self._suppress(draft, found)):
-            detail = f"{small} of {total} cells count fewer than {rules.min_contributors}; "
+            detail = f"{words(small)} of {words(total)} cells count fewer than "
+            detail += f"{rules.min_contributors}; "
             detail += "a coarser table would release it"
             fault = self._refusal("gate.small-cells", "small_cells", detail)
-        self._note("small_cells", 0, small, fault)
+        self._note("small_cells", 0, told(small), fault)
 
     def _suppress(self, draft: Draft, found: Mapping[str, list[cells.Cell]]) -> bool:
         """The worker of tables did the same with them."""
@@ -268,24 +270,20 @@ class Gate:
         whole = [one.name for one in self._agreed() if one.format == "json" and one.to]
         counts = [outputs.longest(draft.values[name]) for name in whole]
         counts += [table.rows for table in draft.tables.values()]
-        most = max(counts, default=0)
-        fault = None
-        if most > limit:
-            detail = f"{most} rows; {most - limit} fewer would release it"
-            fault = self._refusal("gate.quota", "output_rows", detail)
-        self._note("output_rows", limit, most, fault)
+        self._at_most("output_rows", limit, max(counts, default=0), "rows")
 
     def _quota(self, passed: Passed) -> None:
         """The bytes of the largest output."""
         limit = self.parties.document.rules.output_bytes
         sizes = [len(value) for value in passed.whole.values()]
         sizes += [len(part) for parts in passed.parts.values() for part in parts.values()]
-        largest = max(sizes, default=0)
+        self._at_most("output_bytes", limit, max(sizes, default=0), "bytes")
+
+    def _at_most(self, rule: str, limit: int, most: int, unit: str) -> None:
         fault = None
-        if largest > limit:
-            detail = f"{largest} bytes; {largest - limit} fewer would release it"
-            fault = self._refusal("gate.quota", "output_bytes", detail)
-        self._note("output_bytes", limit, largest, fault)
+        if most > limit:
+            fault = self._refusal("gate.quota", rule, _over(most, limit, unit))
+        self._note(rule, limit, told(most, limit), fault)
 
     # --- the report ----------------------------------------------------------------------------
 
@@ -308,6 +306,13 @@ class Gate:
         )
         if fault is not None:
             raise fault
+
+
+def _over(count: int, limit: int, unit: str) -> str:
+    """How much too much the algorithm returned: as exactly as it may be told."""
+    if count <= EXACT:
+        return f"{count} {unit}; {count - limit} fewer would release it"
+    return f"{words(count)} {unit}; at most {limit} may leave"
 
 
 def _people(count: int, word: str = "") -> str:

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Final
 
 from enclave_host.cage import Cage, Job, Limits, Outcome, memory
 from enclave_host.contract import Contract
-from enclave_host.private import Room, Spool, shown
+from enclave_host.private import PACK, Room, Spool, shown
 from protocol.errors import Refused
 from protocol.kinds.agreement import Dataset
 
@@ -37,6 +37,15 @@ class Piece:
 
     spool: Spool
     person: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A small share of a person, as it came; `id` is the share's."""
+
+    id: bytes
+    content: bytes
+    person: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,34 @@ def check(
     """
     plan = _plan(contract, person_column, "check", [{"person": person}])
     head, _ = _run(datacage, {}, plan, feed)
-    return Checked(_verdict(contract, head), sum(head["rows"]), head["people"])
+    return _checked(contract, head)
+
+
+def check_together(
+    datacage: Datacage, contract: Contract, person_column: str, shares: Sequence[Small]
+) -> list[Checked]:
+    """Check small shares in one sandbox. Raises Refused (run.failed, enclave.full)."""
+    size = sum(len(one.content) for one in shares)
+    ends = accumulate(len(one.content) for one in shares)
+    asked = [
+        {"extent": (PACK, end - len(one.content), len(one.content)), "person": one.person}
+        for one, end in zip(shares, ends, strict=True)
+    ]
+    plan = _plan(contract, person_column, "check-all", asked)
+    datacage.room.take(size)
+    try:
+        with memory.files({PACK: b"".join(one.content for one in shares)}) as inputs:
+            head, _ = _run(datacage, inputs, plan)
+    finally:
+        datacage.room.give(size)
+    heads = head["shares"]
+    if len(heads) != len(shares):
+        raise Refused("run.failed", "the check says another number of verdicts")
+    return [_checked(contract, one) for one in heads]
+
+
+def _checked(contract: Contract, head: dict[str, Any]) -> Checked:
+    return Checked(_verdict(contract, head), _whole(head["rows"]), _whole(head["people"]))
 
 
 def combine(

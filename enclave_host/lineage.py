@@ -1,9 +1,9 @@
 """The lineage: which people each result that left rests on, so that no two differ by too few, and
 the states that later runs read.
 
-It is kept by the host, sealed once under a fresh key that is wrapped to this enclave and to each
-standby that the election names. The run record of the newest run from which something left pins it,
-so an old copy, or none, stops further runs.
+It is kept by the host, sealed once under a fresh key, which is wrapped to this enclave and to each
+standby that the election names (enclave_host/inheritance.py). The record of the newest run from
+which something left pins it: no run rests on an old copy, or on none.
 """
 
 import hashlib
@@ -85,15 +85,12 @@ class State:
         return any(self.consents[at : at + _ONE_CONSENT] in consents for at in own)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Lineage:
-    """All runs of one agreement from which something left, and the states in force. `padding` hides
-    from the host how large the states are.
-    """
+    """All runs of one agreement from which something left, and the states in force."""
 
     results: tuple[Result, ...] = ()
     states: tuple[State, ...] = ()
-    padding: Bytes = b""
 
     def grown(self, result: Result, states: Iterable[State]) -> "Lineage":
         """The lineage after one more run, with the states that are in force from then on."""
@@ -124,13 +121,26 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SealedLineage:
-    """The blob that the host stores; its digest stands in the run record. `wraps` hold the key of
-    `sealed`, one for each enclave.
+class _Kept:
+    """A result whose groups are places in the list of all that differ: the same thousands of people
+    in every run are written once.
     """
 
-    wraps: tuple[Wrap, ...]
-    sealed: Bytes
+    number: Count
+    entry: Name
+    parameters: Text
+    groups: Annotated[tuple[Count, ...], Max(limits.FEED)]
+    rests: tuple[Count, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """What is sealed of a lineage. `padding` hides from the host how large the states are."""
+
+    groups: Annotated[tuple[Group, ...], Max(limits.FEED)]
+    results: tuple[_Kept, ...]
+    states: tuple[State, ...]
+    padding: Bytes
 
 
 def result(
@@ -161,44 +171,98 @@ def result(
     )
 
 
-def seal(lineage: Lineage, agreement: bytes, enclaves: Iterable[EnclaveKeys]) -> bytes:
-    """The blob for these enclaves. Raises Refused (gate.lineage) if it grew too large to store."""
+def seal(lineage: Lineage, agreement: bytes) -> tuple[bytes, bytes]:
+    """The sealed lineage, and the key under which it lies. Raises Refused (gate.lineage) if it grew
+    too large to store.
+    """
     key = os.urandom(wrap.KEY_BYTES)
-    wraps = []
-    for keys in enclaves:
-        name = enclave_id(keys)
-        sealed = wrap.seal(key, keys.sealing, "lineage-key", agreement, name)
-        wraps.append(Wrap(enclave=name, sealed=sealed))
-    plain = shape.encode(_padded(lineage))
-    blob = shape.encode(
-        SealedLineage(wraps=tuple(wraps), sealed=box.seal(plain, key, "lineage", agreement))
-    )
-    if len(blob) > limits.BLOB:
+    sealed = box.seal(_written(lineage), key, "lineage", agreement)
+    if len(sealed) > limits.BLOB:
         raise Refused("gate.lineage", "too many people in too many results")
-    return blob
+    return sealed, key
+
+
+def digest(sealed: bytes) -> bytes:
+    """What a run record pins: the sealed bytes alone, so that wraps of their key can be added."""
+    return hashlib.sha256(sealed).digest()
+
+
+def wraps(
+    key: bytes, pinned: bytes, agreement: bytes, enclaves: Iterable[EnclaveKeys]
+) -> tuple[Wrap, ...]:
+    """The key of the lineage with digest `pinned`, for each of these enclaves."""
+    names = {enclave_id(keys): keys.sealing for keys in enclaves}
+    return tuple(
+        Wrap(enclave=name, sealed=wrap.seal(key, to, "lineage-key", agreement, name, pinned))
+        for name, to in names.items()
+    )
 
 
 def open_(
-    blob: bytes | None, pinned: bytes, agreement: bytes, seed: bytes, enclave: bytes
-) -> Lineage:
-    """The lineage in the blob with digest `pinned`. Raises Refused (gate.lineage, share.wrap)."""
-    if blob is None or hashlib.sha256(blob).digest() != pinned:
-        raise Refused("gate.lineage", "not the one that the newest such run names")
-    found = shape.decode(SealedLineage, blob, limits.BLOB)
-    mine = next((one.sealed for one in found.wraps if one.enclave == enclave), None)
-    if mine is None:
-        raise Refused("gate.lineage", "it was not sealed to this enclave")
-    key = wrap.open_(mine, seed, "lineage-key", agreement, enclave)
-    plain = box.open_(found.sealed, key, "lineage", agreement)
-    return replace(shape.decode(Lineage, plain, limits.BLOB), padding=b"")
+    sealed: bytes | None,
+    pinned: bytes,
+    keys: Iterable[bytes],
+    agreement: bytes,
+    seed: bytes,
+    enclave: bytes,
+) -> tuple[Lineage, bytes]:
+    """The lineage with digest `pinned`, and its key, which one of the wraps `keys` holds. Raises
+    Refused (gate.lineage).
 
-
-def _padded(lineage: Lineage) -> Lineage:
-    """With padding up to the next power of two over all states: the size tells a few bits at most,
-    where an algorithm chose how much it writes.
+    AES-GCM does not commit to its key, but these very bytes are pinned, and their key was fresh
+    when an enclave sealed them: a wrap of any other key opens nothing.
     """
-    size = sum(len(state.content) for state in lineage.states)
+    if sealed is None or digest(sealed) != pinned:
+        raise Refused("gate.lineage", "not the one that the newest such run names")
+    for wrapped in keys:
+        try:
+            key = wrap.open_(wrapped, seed, "lineage-key", agreement, enclave, pinned)
+            plain = box.open_(sealed, key, "lineage", agreement)
+        except Refused:
+            continue  # anybody can wrap something; one that holds is enough
+        return _read(plain), key
+    raise Refused("gate.lineage", "its key was not wrapped to this enclave")
+
+
+def _written(lineage: Lineage) -> bytes:
+    """The plain bytes of a lineage."""
+    places: dict[Group, int] = {}
+    results = tuple(
+        _Kept(
+            number=one.number,
+            entry=one.entry,
+            parameters=one.parameters,
+            groups=tuple(places.setdefault(group, len(places)) for group in one.groups),
+            rests=one.rests,
+        )
+        for one in lineage.results
+    )
+    padding = _padding(lineage.states)
+    stored = _Stored(groups=tuple(places), results=results, states=lineage.states, padding=padding)
+    return shape.encode(stored)
+
+
+def _read(plain: bytes) -> Lineage:
+    stored = shape.decode(_Stored, plain, limits.BLOB)
+    results = tuple(
+        Result(
+            number=one.number,
+            entry=one.entry,
+            parameters=one.parameters,
+            groups=tuple(stored.groups[place] for place in one.groups),
+            rests=one.rests,
+        )
+        for one in stored.results
+    )
+    return Lineage(results, stored.states)
+
+
+def _padding(states: Iterable[State]) -> bytes:
+    """Up to the next power of two over all states: the size tells a few bits at most, where an
+    algorithm chose how much it writes.
+    """
+    size = sum(len(state.content) for state in states)
     room = _SMALLEST
     while room < size:
         room *= 2
-    return replace(lineage, padding=bytes(room - size if size else 0))
+    return bytes(room - size if size else 0)

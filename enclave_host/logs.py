@@ -18,7 +18,7 @@ from enclave_host.parties import Parties
 from protocol import limits
 from protocol.kinds.agreement import Logs
 from protocol.kinds.algorithm import Bundle
-from protocol.kinds.run import LOG, OutputDigest
+from protocol.kinds.run import LOG
 
 OTHER: Final = "Exception"
 """What every class is called that is not in the list."""
@@ -69,14 +69,6 @@ def leaving(
         )
         for did in logs.to
         if all(contributors.count_for(one, did) >= needed for one in people)
-    )
-
-
-def commitments(found: tuple[Leaving, ...]) -> tuple[OutputDigest, ...]:
-    """What the run record says of the logs that leave."""
-    return tuple(
-        OutputDigest(name=one.name, to=one.to, digest=one.digest, size=len(one.content))
-        for one in found
     )
 
 

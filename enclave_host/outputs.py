@@ -1,7 +1,7 @@
 """Outputs in canonical form, their salted digests, and their sealing to each recipient."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final, Literal
@@ -17,12 +17,16 @@ from protocol.kinds.run import Delivery, OutputDigest, SealedOutput, output_dige
 from protocol.output_model import Path
 from protocol.sealing import wrap
 from protocol.strict_json import no_repeats
+from protocol.told import told
 
 Format = Literal["json", "arrow", "state"]
 """What an output is made of, as protocol.kinds.agreement.Output says."""
 
 NO_FRAMES: Final = "the outputs are not in their frames"
 """One text for all faults: which one, the algorithm chooses, and the record is open to all."""
+
+AROUND: Final = 1536
+"""Bytes of a sealed output beside its content: above all the key exchange."""
 
 HEAD: Final = 256 * 1024
 """Bytes of the head before the outputs: names, formats and sizes."""
@@ -45,14 +49,25 @@ class Leaving:
     content: bytes
 
     @property
+    def size(self) -> int:
+        """Bytes that it takes to send it."""
+        return told(len(self.content), limits.OUTPUT) + AROUND
+
+    @property
     def digest(self) -> bytes:
         """What the run record says of it."""
         return output_digest(self.salt, self.content)
 
     def seal(self, run: bytes, number: int) -> Delivery:
         """The output, sealed to its recipient for this run."""
+        size = len(self.content)
         inner = SealedOutput(
-            run=run, name=self.name, salt=self.salt, format=self.format, content=self.content
+            run=run,
+            name=self.name,
+            salt=self.salt,
+            format=self.format,
+            content=self.content,
+            padding=bytes(told(size, limits.OUTPUT) - size),
         )
         plain = shape.encode(inner)
         sealed = wrap.seal(plain, self.sealing, "output", run, self.name.encode(), self.to)
@@ -221,17 +236,23 @@ def salt(secret: bytes, name: str, to: bytes) -> bytes:
     return digest("output-salt", secret, name.encode(), to)
 
 
-def commitments(agreement: bytes, leaving: list[Leaving]) -> tuple[OutputDigest, ...]:
-    """What the run record says about all that leaves; people appear together, never one by one."""
+def commitments(
+    agreement: bytes, leaving: Sequence[Leaving], limit: int
+) -> tuple[OutputDigest, ...]:
+    """What the run record says about all that leaves; people appear together, never one by one.
+    Sizes are `told`, as within `limit` bytes.
+    """
     found = [
-        OutputDigest(name=one.name, to=one.to, digest=one.digest, size=len(one.content))
+        OutputDigest(
+            name=one.name, to=one.to, digest=one.digest, size=told(len(one.content), limit)
+        )
         for one in leaving
         if not one.person
     ]
     for name in sorted({one.name for one in leaving if one.person}):
         theirs = [one for one in leaving if one.person and one.name == name]
         together = digest("subject-outputs", *sorted(one.digest for one in theirs))
-        size = sum(len(one.content) for one in theirs)
+        size = told(sum(len(one.content) for one in theirs))
         found.append(OutputDigest(name=name, to=agreement, digest=together, size=size))
     return tuple(found)
 

@@ -116,6 +116,8 @@ class Consents:
     registrar_keys: tuple[bytes, ...]
     current: dict[bytes, Person] = field(default_factory=dict)
     stops: dict[bytes, Token[Stop]] = field(default_factory=dict)
+    _keys: dict[bytes, set[bytes]] = field(default_factory=dict, init=False)
+    _ended: set[tuple[bytes, bytes]] = field(default_factory=set, init=False)
 
     def tell(self, raws: Sequence[bytes]) -> None:
         """Learn withdrawals from the host. Raises Refused (codec.too-large, as `open_stop`)."""
@@ -124,6 +126,7 @@ class Consents:
         if len(stops) > limits.STOPS:
             raise Refused("codec.too-large", f"more than {limits.STOPS} withdrawals")
         self.stops = stops
+        self._ended = {(stop.body.consent, stop.key) for stop in stops.values()}
 
     def hear(self, stated: Iterable[bytes]) -> set[bytes]:
         """The ids of a statement, all of which the host must have shown: else the statement does
@@ -137,11 +140,7 @@ class Consents:
 
     def withdrawn(self, person: Person) -> bool:
         """Whether this person ended this consent."""
-        consent = person.consent
-        return any(
-            (stop.body.consent, stop.key) == (consent.id, consent.key)
-            for stop in self.stops.values()
-        )
+        return (person.consent.id, person.consent.key) in self._ended
 
     def admit(self, person: Person) -> None:
         """Refuse a person who cannot take part now (consent.withdrawn, consent.scope,
@@ -152,14 +151,18 @@ class Consents:
         known = self.current.get(person.key)
         if known is not None and person.is_older_than(known):
             raise Refused("consent.scope", "a newer consent of this person is here")
-        for other in self.current.values():
-            if other.tag == person.tag and other.key != person.key and not self.withdrawn(other):
+        for key in self._keys.get(person.tag, set()) - {person.key}:
+            if not self.withdrawn(self.current[key]):
                 raise Refused("person.duplicate")
 
     def renew(self, person: Person) -> None:
         """Make this person's consent the current one, in place of any earlier."""
         self.admit(person)
+        before = self.current.get(person.key)
+        if before is not None:
+            self._keys[before.tag].discard(person.key)
         self.current[person.key] = person
+        self._keys.setdefault(person.tag, set()).add(person.key)
 
     def covers(self, person: Person, number: int, not_after: int) -> bool:
         """Whether the consent allows run `number`; `not_after` is the time by the statements."""

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from enclave_host import budget, history, lineage, orders, selection, sql, state
+from enclave_host import budget, orders, selection, sql, state
+from enclave_host.inheritance import Inheritance
 from enclave_host.inputs import Datacage
 from enclave_host.lineage import Lineage
 from enclave_host.session import Session
@@ -36,9 +37,10 @@ class Plan:
     """What all checks came to. `now` is the time by the statements; `adopted` the record of an
     earlier term that must be said again, and then `wanted` is what it ran.
 
-    Nothing is opened where that record released nothing, where the agreed attempts are used up
-    (`void`: how many there were), or where what was released cannot be computed again (`withheld`:
-    the code of why): the record is said without.
+    Nothing is `opened` where that record released nothing, where the agreed attempts are used up
+    (`void`: how many there were), where the lineage is `lost` for good, or where what was released
+    cannot be computed again (`withheld`: the code of why): the record is said without. But a record
+    of which nothing leaves is computed too where its people and states are to be known again.
     """
 
     heard: Heard
@@ -52,16 +54,24 @@ class Plan:
     leaves: bytes | None
     void: int | None = None
     withheld: str | None = None
+    lost: Refused | None = None
+    opened: bool = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether anything happens for which a party could wait: a start is told."""
+        return self.void is None and self.lost is None
 
     @property
     def closed(self) -> bool:
-        """Whether a record of an earlier term is only said again."""
+        """Whether a record of an earlier term is only said again: nothing leaves."""
         said = self.adopted[1] if self.adopted is not None else None
         return said is not None and (said.outcome != "released" or self.withheld is not None)
 
 
 def make_plan(
     session: Session,
+    inheritance: Inheritance,
     asked: Asked,
     wanted: Wanted,
     request: Prepare,
@@ -76,56 +86,88 @@ def make_plan(
     earlier term's result again is waited for no more. Raises Refused (run.*, agreement.ended,
     gate.*, evidence.stale).
     """
-    parties = session.parties
-    terms = _terms(session, request.terms)
-    heard = hear(parties, session.consents, request.statements, asked, terms)
-    adopted = heard.accepted
-    said = adopted[1] if adopted else None
+    plan = _heard(session, asked, wanted, request, runs, datacage)
+    said = plan.adopted[1] if plan.adopted else None
+    agreed = session.parties.document.runs.attempts
+    if said is None and plan.heard.attempts >= agreed:
+        return replace(plan, void=plan.heard.attempts)
+    if plan.closed and said is not None and not inheritance.must_rebuild(asked.term, said):
+        return plan
+    if said is None and wanted.given is not None:
+        orders.require_time(session.parties, *wanted.given, plan.heard, runs)
+    try:
+        return _opened(session, inheritance, plan, request, runs)
+    except Refused as refused:
+        if said is None:
+            gap = inheritance.gap(asked.term, runs) if refused.code == "gate.lineage" else None
+            if gap is not None:
+                return replace(plan, lost=_lost(gap))
+        elif late or refused.code == "consent.withdrawn":
+            return replace(plan, withheld=plan.withheld if plan.closed else refused.code)
+        raise
+
+
+def _heard(
+    session: Session,
+    asked: Asked,
+    wanted: Wanted,
+    request: Prepare,
+    runs: Sequence[Run],
+    datacage: Datacage,
+) -> Plan:
+    """What the statements say: the time, and what must be said again. Nothing is opened yet."""
+    heard = hear(
+        session.parties,
+        session.consents,
+        request.statements,
+        asked,
+        _terms(session, request.terms),
+    )
+    said = heard.accepted[1] if heard.accepted else None
     now = max([heard.now, *(run.at for run in runs), said.at if said else 0])
-    heard = replace(heard, now=now)
     _require_in_force(session, now)
     if session.evidence is None:
         raise Refused("evidence.stale", "nobody asked this enclave for evidence")
     if said is not None:
         wanted = Wanted(said.order, said.entry, said.parameters, said.trigger, said.due)
-    plan = Plan(
-        heard=heard,
+    return Plan(
+        heard=replace(heard, now=now),
         now=now,
         wanted=wanted,
         used=(),
         lineage=Lineage(),
         reading=Reading(),
         datacage=datacage,
-        adopted=adopted,
+        adopted=heard.accepted,
         leaves=request.leaves,
         withheld=said.withheld if said else None,
     )
-    if said is None and heard.attempts >= parties.document.runs.attempts:
-        return replace(plan, void=heard.attempts)
-    if plan.closed:
-        return plan
-    if wanted.given is not None:
-        orders.require_time(parties, *wanted.given, heard, runs)
-    try:
-        return _opened(session, plan, request, runs)
-    except Refused as refused:
-        if said is None or not (late or refused.code == "consent.withdrawn"):
-            raise
-        return replace(plan, withheld=refused.code)
 
 
-def _opened(session: Session, plan: Plan, request: Prepare, runs: Sequence[Run]) -> Plan:
+def _lost(gap: Run) -> Refused:
+    """Why no later number can run: what left before can be compared with no more."""
+    why = f" ({gap.withheld})" if gap.withheld is not None else ""
+    return Refused("gate.lineage", f"run {gap.number} cannot be computed again{why}")
+
+
+def _opened(
+    session: Session,
+    inheritance: Inheritance,
+    plan: Plan,
+    request: Prepare,
+    runs: Sequence[Run],
+) -> Plan:
     """The plan with all that a computation reads."""
     parties, wanted = session.parties, plan.wanted
     said = plan.adopted[1] if plan.adopted else None
     _require_code(session, wanted.entry)
     _require_sql(session, plan.datacage)
-    known = _lineage(session, runs, request.lineage)
+    known = inheritance.read(runs, request.lineage, request.wraps)
     used = tuple(_select(session, plan.heard, said, request))
     entry = next(one for one in session.bundle().manifest.entries if one.name == wanted.entry)
     budget.require(parties, entry, {held.share.dataset for held in used}, runs)
     reading = _states(session, wanted.entry, known, said)
-    return replace(plan, used=used, lineage=known, reading=reading)
+    return replace(plan, used=used, lineage=known, reading=reading, opened=True)
 
 
 def _terms(session: Session, shown: Sequence[Predecessor]) -> dict[int, Tenure]:
@@ -163,23 +205,10 @@ def _require_sql(session: Session, datacage: Datacage) -> None:
 def _select(
     session: Session, heard: Heard, adopted: Run | None, request: Prepare
 ) -> Sequence[Held]:
-    parties, consents, usable = session.parties, session.consents, session.shares.usable()
+    parties, consents, shares = session.parties, session.consents, session.shares
     if adopted is None:
-        return selection.select(parties, consents, usable, heard, request.number)
-    return selection.select_again(parties, consents, usable, heard, adopted, request.leaves)
-
-
-def _lineage(session: Session, runs: Sequence[Run], blob: bytes | None) -> Lineage:
-    """All earlier results. Raises Refused (gate.lineage)."""
-    newest = history.newest_pinned(runs)
-    if newest is None:
-        return Lineage()
-    vault, pinned = session.vault, newest.lineage or b""
-    found = lineage.open_(blob, pinned, session.parties.id, vault.seed, vault.id)
-    kept = [run.number for run in runs if run.lineage is not None]
-    if [result.number for result in found.results] != kept:
-        raise Refused("gate.lineage", "it is not about all runs from which something left")
-    return found
+        return selection.select(parties, consents, shares, heard, request.number)
+    return selection.select_again(parties, consents, shares, heard, adopted, request.leaves)
 
 
 def _states(session: Session, entry: str, known: Lineage, adopted: Run | None) -> Reading:

@@ -19,6 +19,10 @@ SMALL: Final = 2 * 2**20
 """Bytes up to which a share has no file of its own: thousands of people would need as many."""
 
 
+PACK: Final = "share/small"
+"""The input in which all small shares lie, one behind the other."""
+
+
 class Extent(NamedTuple):
     """Where a share's bytes lie: the name of an input, and a part of it."""
 
@@ -33,7 +37,7 @@ class Room:
 
     capacity: int
     used: int = 0
-    spools: list["Spool"] = field(default_factory=list)
+    spools: set["Spool"] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, size: int) -> None:
@@ -52,7 +56,7 @@ class Room:
         """Room for one share's plain bytes; none has come yet."""
         made = Spool(self)
         with self.lock:
-            self.spools.append(made)
+            self.spools.add(made)
         return made
 
     def close(self) -> None:
@@ -111,8 +115,7 @@ class Spool:
         self.room.give(self.size)
         self.size = 0
         with self.room.lock:
-            if self in self.room.spools:
-                self.room.spools.remove(self)
+            self.room.spools.discard(self)
 
 
 @contextmanager
@@ -123,14 +126,14 @@ def shown(spools: Sequence[Spool]) -> Iterator[tuple[dict[str, int], list[Extent
     their memory once. A share is shown once.
     """
     pack = memory.create()
-    inputs, extents, end = {"share/small": pack}, [], 0
+    inputs, extents, end = {PACK: pack}, [], 0
     try:
         for place, spool in enumerate(spools):
             if spool.file is not None:
                 inputs[f"share/{place}"] = spool.file
                 extents.append(Extent(f"share/{place}", 0, spool.size))
                 continue
-            extents.append(Extent("share/small", end, spool.size))
+            extents.append(Extent(PACK, end, spool.size))
             memory.append(pack, spool.small)
             _zero(spool.small)
             end += spool.size

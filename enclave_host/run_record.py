@@ -1,12 +1,12 @@
 """The run record: proof of everything but the output, and of nobody by name."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from enclave_host import logs, outputs, state
+from enclave_host import lineage, outputs, state
 from enclave_host.computation import Finding
+from enclave_host.gate import Stopped
 from enclave_host.parties import Parties
 from enclave_host.selection import leaf
 from enclave_host.shares import Held, inputs_root
@@ -39,9 +39,10 @@ class Facts:
     trigger: str | None = None
     due: int | None = None
 
-    def repeat(self, earlier: Run, withheld: str | None) -> Run:
+    def repeat(self, earlier: Run, withheld: str | None, sealed: bytes | None) -> Run:
         """An earlier term's record in this term's name: the same finding, other circumstances.
-        `withheld` says why nothing of it leaves in this term.
+        `withheld` says why nothing of it leaves in this term; `sealed` is the lineage where it was
+        made anew.
         """
         return replace(
             earlier,
@@ -52,6 +53,7 @@ class Facts:
             evidence=self.evidence,
             technology=self.technology,
             logs=(),
+            lineage=earlier.lineage if sealed is None else lineage.digest(sealed),
             adopts=self.adopts,
             withheld=withheld,
             at=self.at,
@@ -62,15 +64,20 @@ class Facts:
         spent = Refused("run.attempts", f"{attempts} hosts started this number and did not end it")
         return replace(build(self, Finding(0, {}, failed=spent), None), outcome="void")
 
+    def refuse(self, why: Refused) -> Run:
+        """The record of a number for which nothing can run: nothing was opened."""
+        stopped = Stopped("refused", why.code, why.detail)
+        return build(self, Finding(0, {}, stopped=stopped), None)
+
 
 def leaves_of(parties: Parties, used: Iterable[Held], number: int) -> list[bytes]:
     """The sorted leaves of all people whose shares were used."""
     return sorted({leaf(parties, one, number) for one in used if one.share.person is not None})
 
 
-def build(facts: Facts, finding: Finding, lineage: bytes | None) -> Run:
-    """The record of a computation; `lineage` is the sealed blob if results are to be released."""
-    parties, used = facts.parties, facts.used
+def build(facts: Facts, finding: Finding, sealed: bytes | None) -> Run:
+    """The record of a computation; `sealed` is the lineage if results are to be released."""
+    parties, used, agreed = facts.parties, facts.used, facts.parties.document.logs
     leaves = leaves_of(parties, used, facts.asked.number)
     consents = [one.share.person.consent.id for one in used if one.share.person is not None]
     return Run(
@@ -94,15 +101,15 @@ def build(facts: Facts, finding: Finding, lineage: bytes | None) -> Run:
         rules=parties.document.rules,
         gate=finding.checks,
         outputs=(
-            *outputs.commitments(parties.id, list(finding.leaving)),
+            *outputs.commitments(parties.id, finding.leaving, parties.document.rules.output_bytes),
             *state.commitments(finding.states, parties.id),
         ),
         charges=finding.charges,
         states=facts.reading.uses(),
-        logs=logs.commitments(finding.logs),
+        logs=outputs.commitments(parties.id, finding.logs, agreed.bytes if agreed else 0),
         rows=finding.rows,
         contributors=len(finding.people),
-        lineage=None if lineage is None else hashlib.sha256(lineage).digest(),
+        lineage=None if sealed is None else lineage.digest(sealed),
         adopts=facts.adopts,
         trigger=facts.trigger,
         due=facts.due,

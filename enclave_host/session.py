@@ -1,15 +1,15 @@
 """All that the enclave holds for one agreement: who it is among, its term, shares, consents."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
 
 from enclave_host.checking import Checking
 from enclave_host.confidential import CodeIntake, read_bundle
 from enclave_host.contract import Contract, read_contract
 from enclave_host.feed import Feed
-from enclave_host.inputs import Checked, Datacage
+from enclave_host.inputs import Checked, Datacage, check_together
 from enclave_host.output_model import OutputModel
 from enclave_host.parties import Parties
 from enclave_host.people import Consents, registrar_keys
@@ -26,16 +26,14 @@ from enclave_host.shares import (
 )
 from enclave_host.table_model import TableModel, read_table_model
 from enclave_host.tenure import Tenure, read_tenure
-from protocol import limits, model_faults, token
+from enclave_host.together import Together
+from protocol import model_faults, token
 from protocol.enclave_wire import Appoint, ShareBegin, ShareReady
 from protocol.errors import Refused
-from protocol.kinds.agreement import events_of, models_of
+from protocol.kinds.agreement import Dataset, events_of, models_of
 from protocol.kinds.algorithm import CODE, Bundle
 from protocol.kinds.host import Heartbeat
 from protocol.kinds.share import Receipt
-
-SHARES: Final = limits.ITEMS
-"""Shares held for one agreement: as many as one answer can name."""
 
 
 @dataclass(slots=True)
@@ -54,6 +52,7 @@ class Session:
     beats: int = 0
     sql_read: bool = False
     code: CodeIntake | None = None
+    together: dict[str, Together] = field(default_factory=dict)
     consents: Consents = field(init=False)
     shares: Shares = field(init=False)
 
@@ -182,8 +181,6 @@ class Session:
             share = open_person_share(self.parties, self.vault, request.share)
         else:
             share = open_party_share(self.parties, self.vault, request.share, request.rewraps)
-        if share.id not in self.shares.held and len(self.shares.held) >= SHARES:
-            raise Refused("enclave.full", f"{SHARES} shares")
         # Code is not read at each run as rows are: the host shows all of it, and it stays.
         stored = request.stored and share.dataset != CODE
         held = self.shares.begin(share, stored=stored)
@@ -207,10 +204,21 @@ class Session:
         contract, dataset = self.contracts()[share.dataset], self.parties.dataset(share.dataset)
         if dataset is None:
             raise Refused("share.binding", "of another dataset or data contract")
-        person = share.person.value if share.person else None
         datacage = self.environment(environments)
-        checking = Checking(datacage, contract, dataset.person, person)
+        if share.person is None:
+            checking = Checking(datacage, contract, dataset.person, None)
+        else:
+            together = self._together(datacage, contract, dataset)
+            verdict = partial(together.verdict, share.id, share.person.value)
+            checking = Checking(datacage, contract, dataset.person, share.person.value, verdict)
         return Arrival(Intake.begin(share, checking.write), checking)
+
+    def _together(self, datacage: Datacage, contract: Contract, dataset: Dataset) -> Together:
+        """Where small shares of people wait for their check."""
+        if dataset.id not in self.together:
+            check = partial(check_together, datacage, contract, dataset.person)
+            self.together[dataset.id] = Together(check)
+        return self.together[dataset.id]
 
     def arriving(self, share: bytes) -> Intake:
         """Where the frames of a share go. Raises Refused (share.chunk, enclave.*)."""
@@ -246,7 +254,7 @@ class Session:
             bytes=opener.size,
             rows=checked.rows,
             people=checked.people,
-            excluded=share.excluded,
+            excluded=opener.excluded,
             digest=held.digest,
             verdict=checked.verdict,
         )
@@ -259,12 +267,17 @@ class Session:
         held.receipt = self.feed.sign("receipt", receipt).raw
         return held.receipt
 
-    def forget(self, shares: Iterable[bytes]) -> None:
+    def lacking(self, shares: Iterable[bytes]) -> tuple[bytes, ...]:
+        """The shares that the host must show: this enclave has no key of them."""
+        self.in_office()
+        return self.shares.lacking(shares)
+
+    def forget(self, shares: Sequence[bytes]) -> None:
         """Drop what the host erased: keys of shares, and confidential code."""
         held = [one for one in map(self.shares.held.get, shares) if one is not None]
         if any(one.share.dataset == CODE for one in held):
             self._keep_code(None)
-        self.shares.forget(one.share.id for one in held)
+        self.shares.forget(shares)
 
     def _keep_code(self, code: CodeIntake | None) -> None:
         if self.code is not None:

@@ -50,7 +50,6 @@ class OpenedShare:
     dataset: str
     header: bytes
     key: bytes
-    excluded: int
     replaces: bytes | None
     order: tuple[bytes, int]
     person: Person | None
@@ -81,7 +80,6 @@ def open_party_share(
         dataset=header.dataset,
         header=share.header,
         key=_share_key(vault, share.header, header, wraps),
-        excluded=share.excluded,
         replaces=share.replaces,
         order=(found.key, found.seq),
         person=None,
@@ -99,7 +97,6 @@ def open_person_share(parties: Parties, vault: Vault, sealed: bytes) -> OpenedSh
         dataset=header.dataset,
         header=share.header,
         key=_share_key(vault, share.header, header, list(share.wraps)),
-        excluded=share.excluded,
         replaces=share.replaces,
         order=(person.key, person.consent.body.ordinal),
         person=person,
@@ -130,6 +127,14 @@ def _share_key(vault: Vault, raw: bytes, header: ShareHeader, wraps: list[Wrap])
 
 Sink = Callable[[memoryview], None]
 """Takes plain bytes; the view is good only until it returns."""
+
+Slot = tuple[bytes, str]
+"""An owner and a dataset: they have one share."""
+
+_OWNERS: Final = {False: "organizations", True: "people"}
+
+EARLIER: Final = 8
+"""Replaced shares of one owner and dataset that are held, for results to be computed again."""
 
 PUSHES: Final = 64
 """Shares that one person may push for one dataset in a term: each costs a sandbox and a receipt."""
@@ -187,30 +192,45 @@ class Held:
         """Whether a run may use it."""
         return self.stored or (self.checked is not None and self.checked.verdict == KEPT)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether its frames are on their way, or must come again."""
+        return self.digest is None and not self.stored and not self.checking
+
 
 @dataclass(slots=True)
 class Shares:
-    """All shares of one agreement. `current` names the one that counts for owner and dataset."""
+    """All shares of one agreement. `current` names the one that counts for owner and dataset;
+    `slots` all that are here of these two; `pushed` how often a person began one; `earlier` are
+    those of parties that were replaced, the oldest first.
+    """
 
     consents: Consents
     held: dict[bytes, Held] = field(default_factory=dict)
-    current: dict[tuple[bytes, str], bytes] = field(default_factory=dict)
+    current: dict[Slot, bytes] = field(default_factory=dict)
+    slots: dict[Slot, set[bytes]] = field(default_factory=dict)
+    earlier: dict[Slot, dict[bytes, Held]] = field(default_factory=dict)
     replaced: set[bytes] = field(default_factory=set)
     broken: set[bytes] = field(default_factory=set)
-    pushed: Counter[tuple[bytes, str]] = field(default_factory=Counter)
+    pushed: Counter[Slot] = field(default_factory=Counter)
+    _taken: Counter[bool] = field(default_factory=Counter, init=False)
+    _pushes: int = field(default=0, init=False)
 
     def begin(self, share: OpenedShare, *, stored: bool) -> Held:
         """Take up a share, or go on with it. Raises Refused (share.*, consent.*, person.*)."""
-        if share.id in self.replaced:
-            raise Refused("share.binding", "a newer share of this owner is here")
         if share.id in self.broken:
             raise Refused("share.contract")
         if share.person is not None:
             self.consents.admit(share.person)
-        self._require_newer(share)
+        if not self._is_newest(share):
+            return self._begin_earlier(share, stored=stored)
         if share.id not in self.held:
+            self._require_place(share)
+            if share.person is not None and not stored:
+                self._count_push(share.slot)
             self._make_room(share)
-        held = self.held.setdefault(share.id, Held(share, stored))
+            self._hold(Held(share, stored))
+        held = self.held[share.id]
         if stored and held.arrival is None:
             held.stored = True
             self.count(held)
@@ -231,19 +251,33 @@ class Shares:
         self.current[share.slot] = share.id
         if before is not None and before != share.id:
             self.replaced.add(before)
-            self.held.pop(before, None)
+            earlier = self.held.get(before)
+            self._let_go(before)
+            if earlier is not None and share.person is None:
+                self._set_aside(earlier)
 
     def drop(self, held: Held) -> None:
         """Forget a share that broke its contract, and its key."""
         self.broken.add(held.share.id)
-        self.held.pop(held.share.id, None)
+        self._let_go(held.share.id)
 
     def forget(self, shares: Iterable[bytes]) -> None:
         """Drop keys of shares that are erased, and what is arriving of them."""
         for share in shares:
-            held = self.held.pop(share, None)
-            if held is not None and held.arrival is not None:
-                held.arrival.checking.abandon()
+            self._let_go(share)
+            for earlier in self.earlier.values():
+                earlier.pop(share, None)
+
+    def lacking(self, shares: Iterable[bytes]) -> tuple[bytes, ...]:
+        """Those of which nothing is here, and for which something better is not here either."""
+        return tuple(share for share in shares if self._is_lacking(share))
+
+    def _is_lacking(self, share: bytes) -> bool:
+        earlier = any(share in slot for slot in self.earlier.values())
+        if earlier or share in self.replaced or share in self.broken:
+            return False
+        held = self.held.get(share)
+        return held is None or (held.unfinished and held.arrival is None)
 
     def emptied(self) -> "Shares":
         """Wipe what is open; a fenced enclave keeps no rows and no share key."""
@@ -258,24 +292,79 @@ class Shares:
         people_last = [(one.share.person is not None, one.share.id, one) for one in found]
         return [one for _, _, one in sorted(people_last, key=lambda item: item[:2])]
 
-    def _make_room(self, share: OpenedShare) -> None:
-        """An owner has one upload at a time in a dataset, and a person not without end: one alone
-        could keep everybody else out. Raises Refused (share.busy).
-        """
-        if share.person is not None and self.pushed[share.slot] >= PUSHES:
-            raise Refused("share.busy", f"{PUSHES} shares of one person in one term")
-        self.pushed[share.slot] += 1
-        for id_, other in list(self.held.items()):
-            if other.share.slot == share.slot and other.arrival is not None and not other.checking:
-                other.arrival.checking.abandon()
-                del self.held[id_]
+    def of_parties(self) -> dict[bytes, Held]:
+        """The shares of parties by id: those that count, and earlier ones that are still here."""
+        earlier = {id_: held for slot in self.earlier.values() for id_, held in slot.items()}
+        now = {one.share.id: one for one in self.usable() if one.share.person is None}
+        return earlier | now
 
-    def _require_newer(self, share: OpenedShare) -> None:
+    def _require_place(self, share: OpenedShare) -> None:
+        """People and organizations have places of their own: neither keeps the other out."""
+        of_person = share.person is not None
+        most = limits.PEOPLE if of_person else limits.ITEMS
+        if share.slot not in self.slots and self._taken[of_person] >= most:
+            raise Refused("enclave.full", f"{most} shares of {_OWNERS[of_person]}")
+
+    def _count_push(self, slot: Slot) -> None:
+        """A person does not push without end, nor do all together: each push costs a receipt, and
+        the runs' records need room in the enclave's feed. Who pushed none yet is heard longest.
+        """
+        most = limits.PEOPLE_PUSHES + (0 if self.pushed[slot] else limits.PEOPLE)
+        if self.pushed[slot] >= PUSHES:
+            raise Refused("share.busy", f"{PUSHES} shares of one person in one term")
+        if self._pushes >= most:
+            raise Refused("share.busy", f"{most} shares of people in one term")
+        self.pushed[slot] += 1
+        self._pushes += 1
+
+    def _make_room(self, share: OpenedShare) -> None:
+        """An owner has one upload at a time in a dataset."""
+        for other in list(self.slots.get(share.slot, ())):
+            if self.held[other].unfinished:
+                self._let_go(other)
+
+    def _hold(self, held: Held) -> None:
+        share = held.share
+        self.held[share.id] = held
+        if share.slot not in self.slots:
+            self.slots[share.slot] = set()
+            self._taken[share.person is not None] += 1
+        self.slots[share.slot].add(share.id)
+
+    def _let_go(self, id_: bytes) -> None:
+        held = self.held.pop(id_, None)
+        if held is None:
+            return
+        if held.arrival is not None:
+            held.arrival.checking.abandon()
+        share = held.share
+        self.slots[share.slot].discard(id_)
+        if not self.slots[share.slot]:
+            del self.slots[share.slot]
+            self._taken[share.person is not None] -= 1
+
+    def _is_newest(self, share: OpenedShare) -> bool:
+        """Whether this is the share that counts, or takes its place."""
+        if share.id in self.replaced:
+            return False
         before = self.held.get(self.current.get(share.slot, b""))
         if before is None or before.share.id == share.id or share.replaces == before.share.id:
-            return
-        if share.order[0] != before.share.order[0] or share.order[1] <= before.share.order[1]:
-            raise Refused("share.binding", "it does not replace the share that is here")
+            return True
+        return share.order[0] == before.share.order[0] and share.order[1] > before.share.order[1]
+
+    def _begin_earlier(self, share: OpenedShare, *, stored: bool) -> Held:
+        """A share that a newer one replaced: it never counts again, and is there only for a result
+        that was computed from it. Raises Refused (share.binding).
+        """
+        if not stored or share.person is not None:
+            raise Refused("share.binding", "a newer share of this owner is here")
+        return self._set_aside(Held(share, stored=True))
+
+    def _set_aside(self, held: Held) -> Held:
+        known = self.earlier.setdefault(held.share.slot, {})
+        if len(known) < EARLIER:
+            known.setdefault(held.share.id, held)
+        return known.get(held.share.id, held)
 
 
 def inputs_root(agreement: bytes, used: list[Held]) -> bytes:

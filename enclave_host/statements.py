@@ -27,12 +27,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The answers of a quorum. `now` is a time that at most f liars cannot move forward, for what
-    ends; `earliest` one that they cannot move forward either, for what begins; `attempts` as `now`;
-    `accepted` the record of the newest earlier term that was shown.
+    """The answers of a quorum. `shares` are what each author says of its own; `now` is a time that
+    at most f liars cannot move forward, for what ends; `earliest` one that they cannot move forward
+    either, for what begins; `attempts` as `now`; `accepted` the record of the newest earlier term
+    that was shown.
     """
 
-    authors: frozenset[bytes]
+    shares: Mapping[bytes, frozenset[bytes]]
     ids: tuple[bytes, ...]
     stops: frozenset[bytes]
     now: int
@@ -121,7 +122,7 @@ def _summary(parties: Parties, answers: list[_Answer], stops: frozenset[bytes]) 
     attempts = sorted((answer.said.attempts for answer in answers), reverse=True)
     shown = [answer.accepted for answer in answers if answer.accepted is not None]
     return Heard(
-        authors=frozenset(answer.record.author for answer in answers),
+        shares={answer.record.author: frozenset(answer.said.shares) for answer in answers},
         ids=tuple(sorted(answer.record.id for answer in answers)),
         stops=stops,
         now=times[f],

@@ -5,6 +5,7 @@ sees of a run: the whole log with its traces, what the code returned, and each c
 """
 
 import argparse
+import base64
 import json
 import sys
 import time
@@ -32,9 +33,13 @@ WARNING: Final = "SIMULATED, NO ENCLAVE: the same sandbox and gate, on rows of y
 
 
 def add_commands(commands: Any) -> None:  # noqa: ANN401 (argparse has no public name for it)
-    """Add `check` and `try` to the command line."""
+    """Add `check`, `models` and `try` to the command line."""
     check_ = commands.add_parser("check", help="the documents of a bundle (standard input)")
     check_.set_defaults(command=_check)
+    models_ = commands.add_parser(
+        "models", help="models of tables by name, base64 (standard input)"
+    )
+    models_.set_defaults(command=_models)
     trial = commands.add_parser("try", help="run a bundle (standard input) on rows of one's own")
     trial.add_argument("--environment", type=Path, required=True)
     trial.add_argument("--entry", required=True)
@@ -156,6 +161,18 @@ def _released(trial: Trial, passed: Passed) -> dict[str, Any]:
 
 def _check(_: argparse.Namespace) -> int:
     found = check(algorithm.unpack(sys.stdin.buffer.read(limits.BLOB + 1)))
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
+
+
+def _models(_: argparse.Namespace) -> int:
+    asked = json.loads(sys.stdin.buffer.read(limits.BLOB * limits.ITEMS))
+    found = []
+    for name, model in sorted(asked.items()):
+        try:
+            read_table_model(name, base64.b64decode(model))
+        except Refused as refused:
+            found.append(refused.detail)
     sys.stdout.write(json.dumps(found) + "\n")
     return 0
 

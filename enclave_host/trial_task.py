@@ -117,7 +117,6 @@ def _open(room: Room, dataset: str, file: Path) -> Open:
         dataset=dataset,
         header=b"",
         key=_NOBODY,
-        excluded=0,
         replaces=None,
         order=(b"", 0),
         person=None,

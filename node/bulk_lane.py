@@ -1,16 +1,18 @@
 """The bulk lane: one TCP connection that carries the sealed frames of one share.
 
-The Noise stream agrees on it and has the last word; what runs here is sealed already and needs no
-second encryption. Both ends prove that they know the lane's key, which never travels here: HMAC
-over both nonces, the share and the chunk where it goes on. The listener is bound only while
-somebody is expected; a ticket is good once, for one share and a few seconds.
+The Noise stream agrees on it and has the last word (node/share_way.py); what runs here is sealed
+already and needs no second encryption. Whoever has a port listens, the other dials. Both prove that
+they know the lane's key, which never travels here: HMAC over both nonces, the share and the chunk
+where it goes on. The listener is bound only while somebody is expected; a ticket is good once, for
+one share and a few seconds. Who dials says nothing that the other side chose.
 """
 
 import hmac
+import ipaddress
 import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -19,7 +21,9 @@ from typing import Final
 import trio
 
 from node import wire
-from node.net.proxy import Connect, direct
+from node.net.address import parse
+from node.net.proxy import Connect
+from node.net.transport import TransportError
 from protocol.errors import Refused
 
 TICKETS: Final = 32
@@ -37,6 +41,11 @@ GREET_TIME: Final = 5.0
 ARRIVE_TIME: Final = 15.0
 """Seconds from the ticket to the lane."""
 
+HOSTS: Final = 4
+"""Hosts at which one lane is tried, one after the other."""
+
+_LABEL: Final = b"village/lane/v1"
+_TICKET: Final = 16
 _NONCE: Final = 32
 _MAC: Final = 32
 
@@ -45,29 +54,50 @@ log = logging.getLogger("village.shares")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What both ends know of a lane before it is there."""
+    """What both ends know of a lane before it is there; `reverse` where the sender listens."""
 
     ticket: bytes
     key: bytes
     share: bytes
     chunks: int
+    reverse: bool = False
 
-    def proof(self, side: str, sender: bytes, receiver: bytes) -> bytes:
-        """What `side` ("sender" or "receiver") shows of the key, for these two nonces."""
-        words = [b"village/lane/v1", side.encode(), sender, receiver, self.share]
-        words.append(self.chunks.to_bytes(8, "big"))
+    @property
+    def shown(self) -> bytes:
+        """What the dialling side shows of the ticket: not the bytes that the other side drew."""
+        return sha256(_LABEL + b"\x00ticket\x00" + self.ticket).digest()[:_TICKET]
+
+    def proof(self, *, listens: bool, dialler: bytes, listener: bytes) -> bytes:
+        """What the side that listens, or the other, shows of the key, for these two nonces."""
+        side = b"sender" if listens == self.reverse else b"receiver"
+        words = [_LABEL, side, dialler, listener, self.share, self.chunks.to_bytes(8, "big")]
         return hmac.digest(self.key, b"\x00".join(words), sha256)
 
 
 @dataclass(slots=True)
 class Expected:
-    """A lane that may come. `offer` is what the sender gets over the Noise stream."""
+    """A lane that may come. `offer` is what the other side gets over the Noise stream."""
 
     terms: Terms
     peer: str
     offer: wire.LaneOffer
     arrived: trio.Event = field(default_factory=trio.Event)
     connection: trio.SocketStream | None = None
+    over: bool = False
+
+    def take(self, connection: trio.SocketStream) -> None:
+        """The lane is here; nobody may be waiting for it any more."""
+        if self.over:
+            connection.socket.close()
+            return
+        self.connection = connection
+        self.arrived.set()
+
+    def end(self) -> None:
+        """Close the lane, also one that is still proving itself."""
+        self.over = True
+        if self.connection is not None:
+            self.connection.socket.close()
 
     async def wait(self) -> trio.SocketStream:
         """The lane. Raises Refused (share.unfinished) if it does not come."""
@@ -79,16 +109,27 @@ class Expected:
 
 
 class Lanes:
-    """The receiving end of all lanes of a node."""
+    """All lanes of a node: those that come to its port, and those that it dials."""
 
-    def __init__(self, host: str | None, port: int = 0) -> None:
-        """Listen on `host` while lanes are expected; None: never."""
+    def __init__(
+        self, host: str | None = None, port: int = 0, connect: Connect | None = None
+    ) -> None:
+        """Listen on `host` while lanes are expected (None: never); dial by `connect` (None: never).
+
+        Without both this node takes no lane, whoever offers one.
+        """
         self._host = host
         self._port = port
+        self._connect = connect
         self._expected: dict[bytes, Expected] = {}
         self._greetings = 0
         self._listeners: list[trio.SocketListener] = []
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def dials(self) -> bool:
+        """Whether this node comes to the lanes of others."""
+        return self._connect is not None
 
     async def run(self) -> None:
         """Serve until cancelled; before and after it no lane is offered."""
@@ -100,21 +141,28 @@ class Lanes:
                 self._nursery = None
                 self._close_listeners()
 
+    # --- lanes that come --------------------------------------------------------------------------
+
     @asynccontextmanager
-    async def expect(self, share: bytes, chunks: int, peer: str) -> AsyncIterator[Expected | None]:
+    async def expect(
+        self, share: bytes, chunks: int, peer: str, *, reverse: bool = False
+    ) -> AsyncIterator[Expected | None]:
         """Expect a lane for as long as the block lasts; None where there can be none."""
-        expected = await self._expect(share, chunks, peer)
+        expected = await self._expect(share, chunks, peer, reverse)
         try:
             yield expected
         finally:
             if expected is not None:
-                self._expected.pop(expected.terms.ticket, None)
-                if expected.connection is not None:
-                    expected.connection.socket.close()
-                if not self._expected:
-                    self._close_listeners()
+                self.forget(expected)
+                expected.end()
 
-    async def _expect(self, share: bytes, chunks: int, peer: str) -> Expected | None:
+    def forget(self, expected: Expected) -> None:
+        """Expect a lane no longer; one that came stays."""
+        self._expected.pop(expected.terms.shown, None)
+        if not self._expected:
+            self._close_listeners()
+
+    async def _expect(self, share: bytes, chunks: int, peer: str, reverse: bool) -> Expected | None:
         of_one = sum(one.peer == peer for one in self._expected.values())
         full = len(self._expected) >= TICKETS or of_one >= TICKETS_OF_ONE
         if self._host is None or self._nursery is None or full:
@@ -122,21 +170,21 @@ class Lanes:
         port = await self._listen()
         if port is None:
             return None
-        terms = Terms(
-            ticket=secrets.token_bytes(16), key=secrets.token_bytes(32), share=share, chunks=chunks
-        )
-        offer = wire.LaneOffer(port=port, ticket=terms.ticket, key=terms.key)
-        expected = self._expected[terms.ticket] = Expected(terms, peer, offer)
+        ticket, key = secrets.token_bytes(_TICKET), secrets.token_bytes(32)
+        terms = Terms(ticket=ticket, key=key, share=share, chunks=chunks, reverse=reverse)
+        offer = wire.LaneOffer(port=port, ticket=ticket, key=key)
+        expected = self._expected[terms.shown] = Expected(terms, peer, offer)
         return expected
 
     async def _listen(self) -> int | None:
         if not self._listeners and self._nursery is not None:
             try:
-                self._listeners = list(await trio.open_tcp_listeners(self._port, host=self._host))
+                listeners = await trio.open_tcp_listeners(self._port, host=self._host)
             except OSError as error:
                 log.warning("no bulk lane: %s port %s: %s", self._host, self._port, error)
                 return None
-            for listener in self._listeners:
+            self._listeners += listeners
+            for listener in listeners:
                 self._nursery.start_soon(self._accept, listener, self._nursery)
         return int(self._listeners[0].socket.getsockname()[1])
 
@@ -169,65 +217,88 @@ class Lanes:
             expected = None
         finally:
             self._greetings -= 1
-        if expected is None:
-            await trio.aclose_forcefully(connection)
-        else:
-            expected.connection = connection
-            expected.arrived.set()
+            if expected is None:
+                connection.socket.close()
+        if expected is not None:
+            expected.take(connection)
 
     async def _prove(self, connection: trio.SocketStream) -> Expected | None:
-        head = await read_exactly(connection, 16 + _NONCE)
-        ticket, theirs = head[:16], head[16:]
-        expected = self._expected.get(ticket)
-        if expected is None or expected.connection is not None:
+        head = await read_exactly(connection, _TICKET + _NONCE)
+        shown, theirs = head[:_TICKET], head[_TICKET:]
+        expected = self._expected.get(shown)
+        if expected is None:
             return None
-        del self._expected[ticket]  # a ticket is good once, whatever comes of it
-        ours = secrets.token_bytes(_NONCE)
-        await connection.send_all(ours + expected.terms.proof("receiver", theirs, ours))
+        self.forget(expected)  # a ticket is good once, whatever comes of it
+        ours, terms = secrets.token_bytes(_NONCE), expected.terms
+        await connection.send_all(ours + terms.proof(listens=True, dialler=theirs, listener=ours))
         proof = await read_exactly(connection, _MAC)
-        good = hmac.compare_digest(proof, expected.terms.proof("sender", theirs, ours))
-        return expected if good else None
+        wanted = terms.proof(listens=False, dialler=theirs, listener=ours)
+        return expected if hmac.compare_digest(proof, wanted) else None
+
+    # --- lanes that this node dials ---------------------------------------------------------------
+
+    async def dial(self, hosts: Sequence[str], port: int, terms: Terms) -> trio.SocketStream | None:
+        """Come to a lane, at the first host that answers and knows the key."""
+        for host in hosts[:HOSTS] if 0 < port < 2**16 else ():
+            # No name of a host: idna says so by ValueError.
+            with trio.move_on_after(GREET_TIME), suppress(OSError, ValueError):
+                connection = await self._reach(host, port, terms)
+                if connection is not None:
+                    return connection
+        return None
+
+    async def _reach(self, host: str, port: int, terms: Terms) -> trio.SocketStream | None:
+        if self._connect is None:
+            return None
+        connection = await self._connect(host, port)
+        proven = False
+        try:
+            proven = await _introduce(connection, terms)
+        finally:
+            if not proven:
+                await trio.aclose_forcefully(connection)
+        return connection if proven else None
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """How a sender comes to a lane: where it may be, and how this node dials."""
+def dialable(addresses: Iterable[str], reached: str) -> list[str]:
+    """The hosts at which a lane of a peer may be dialled: the one at which it was `reached`, whose
+    other end proved to be that peer, and those of the addresses in its own signed record.
 
-    hosts: Sequence[str]
-    connect: Connect = direct
+    A record must not turn this node against its own machine: what is local there is left out,
+    unless the peer itself is there.
+    """
+    hosts = [reached] if reached else []
+    for text in addresses:
+        with suppress(TransportError):
+            host = parse(text).host
+            if _is_local(reached) or not _is_local(host):
+                hosts.append(host)
+    return list(dict.fromkeys(hosts))
 
 
-NOWHERE: Final = Reach(())
-
-
-async def dial(reach: Reach, port: int, terms: Terms) -> trio.SocketStream | None:
-    """The sender's end of a lane, at the first host that answers and knows the key."""
-    for host in reach.hosts:
-        with trio.move_on_after(GREET_TIME), suppress(OSError):
-            connection = await reach.connect(host, port)
-            proven = False
-            try:
-                proven = await _introduce(connection, terms)
-            finally:
-                if not proven:
-                    await trio.aclose_forcefully(connection)
-            if proven:
-                return connection
-    return None
+def _is_local(host: str) -> bool:
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return host.rstrip(".").lower().rpartition(".")[2] == "localhost"
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return found.is_loopback or found.is_link_local or found.is_unspecified or found.is_multicast
 
 
 async def _introduce(connection: trio.SocketStream, terms: Terms) -> bool:
     ours = secrets.token_bytes(_NONCE)
     try:
-        await connection.send_all(terms.ticket + ours)
+        await connection.send_all(terms.shown + ours)
         answer = await read_exactly(connection, _NONCE + _MAC)
         theirs, proof = answer[:_NONCE], answer[_NONCE:]
-        if not hmac.compare_digest(proof, terms.proof("receiver", ours, theirs)):
+        wanted = terms.proof(listens=True, dialler=ours, listener=theirs)
+        if not hmac.compare_digest(proof, wanted):
             return False
-        await connection.send_all(terms.proof("sender", ours, theirs))
+        await connection.send_all(terms.proof(listens=False, dialler=ours, listener=theirs))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return False
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return True
 
 

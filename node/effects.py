@@ -48,6 +48,10 @@ class HostDuties(Protocol):
         """Have the enclave release, and deliver."""
         ...
 
+    async def inherit(self, room: Room, effect: e.Inherit) -> None:
+        """Have the enclave hand the lineage on to its standbys, or say that it lacks it."""
+        ...
+
 
 class OwnerDuties(Protocol):
     """What an owner of shares does."""
@@ -121,7 +125,7 @@ class Effects:
                 await self._challenge(room, candidacy, term)
             case e.OpenAgreement(opening):
                 await self._open_agreement(room, opening)
-            case e.Appoint() | e.Summon() | e.Execute() | e.Release():
+            case e.Appoint() | e.Summon() | e.Execute() | e.Release() | e.Inherit():
                 await self._for_host(room, effect)
             case e.Rewrap(share, candidacy):
                 if self.owner is not None:
@@ -134,7 +138,7 @@ class Effects:
                 assert_never(effect)
 
     async def _for_host(
-        self, room: Room, effect: e.Appoint | e.Summon | e.Execute | e.Release
+        self, room: Room, effect: e.Appoint | e.Summon | e.Execute | e.Release | e.Inherit
     ) -> None:
         if self.host is None:
             return
@@ -147,6 +151,8 @@ class Effects:
                 await self.host.execute(room, effect)
             case e.Release():
                 await self.host.release(room, effect)
+            case e.Inherit():
+                await self.host.inherit(room, effect)
             case _:
                 assert_never(effect)
 

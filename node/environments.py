@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,9 @@ STAMP: Final = ".stamp"
 
 LOCK: Final = 1024 * 1024
 """Bytes of a lock file."""
+
+SHIPPED: Final = Path(__file__).parent / "locks"
+"""The locks that come with this program."""
 
 _VERSION: Final = (3, 11)
 _SYSTEM: Final = "/usr/bin/python3.11"
@@ -66,6 +70,15 @@ def home() -> Path:
         return Path(named)
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(data) / "village" / "environments"
+
+
+def lock_of(text: str) -> Path:
+    """The lock file that `text` means: one that is shipped, by its name alone, or any by its path.
+
+    A file beside a caller that has the name of one that is shipped is `./NAME`.
+    """
+    shipped = SHIPPED / f"{text}.lock"
+    return shipped if _named(text) and shipped.is_file() else Path(text)
 
 
 def local() -> dict[str, Path]:
@@ -174,6 +187,9 @@ def _beside(target: Path) -> Iterator[Path]:
 def _install(lock: Path, folder: Path, packages: int, tell: Callable[[str], None]) -> None:
     """Let pip do it; markers of a lock are read by the Python that runs pip, so it must be 3.11."""
     python = sys.executable if sys.version_info[:2] == _VERSION else _SYSTEM
+    if python == sys.executable and find_spec("pip") is None:
+        detail = "pip is not installed beside this program."
+        raise EnvironmentFault(detail, f"{python} -m ensurepip")
     command = [python, *_PIP, "--target", str(folder), "--requirement", str(lock)]
     kept: list[str] = []
     seen = 0

@@ -77,6 +77,7 @@ class Erasing:
         if self.lane is not None:
             for machine in list(self.world.collaborations()):
                 await self._try(self._erase_withdrawn, machine, self.lane)
+                await self._try(self._erase_replaced, machine, self.lane)
 
     async def pull_back(self, agreement: bytes, share: bytes) -> None:
         """Take an own share back: its key is gone when this returns, and every host is told."""
@@ -114,9 +115,11 @@ class Erasing:
         read; a standby follows the word of a host that was elected.
         """
         here = [kept for kept in lane.index.of(machine.id) if kept.person is not None]
+        hosts = _hosts(machine)
         for kept in here:
-            if _was_told(machine, kept.share):
-                await self._erase(_chunks(machine, kept, "withdrawn"))
+            reason = _was_told(machine, kept.share, hosts)
+            if reason is not None:
+                await self._erase(_chunks(machine, kept, reason))
         if not lane.in_office(machine):
             return
         new = self._new_stops(machine)
@@ -131,6 +134,22 @@ class Erasing:
         # A share that comes later is under a new consent, or the enclave refuses it.
         for stop in new:
             self.journal.put_state(f"{HONOURED}{stop.id.hex()}", b"\x01")
+
+    async def _erase_replaced(self, machine: Collaboration, lane: ShareLane) -> None:
+        """Erase people's shares once a decided run used a newer one of the same person, and nobody
+        lacks an older result. Which is the newer the enclave tells.
+        """
+        run, used = lane.used.get(machine.id, (b"", frozenset()))
+        if not lane.in_office(machine) or machine.runs.decided(run) is None:
+            return
+        if machine.runs.lacking():
+            return
+        here = [kept for kept in lane.index.of(machine.id) if kept.person is not None]
+        since = {kept.owner: kept.at for kept in here if kept.share in used}
+        for kept in here:
+            older = kept.share not in used and kept.at <= since.get(kept.owner, -1)
+            if older and kept.receipt is not None and await lane.is_withdrawn(kept):
+                await self._erase(_chunks(machine, kept, "replaced"))
 
     def _new_stops(self, machine: Collaboration) -> list[Token[Stop]]:
         return [
@@ -225,12 +244,14 @@ def _chunks(machine: Collaboration, kept: Kept, reason: ErasureReason) -> _Due:
     return _Due(machine.id, said)
 
 
-def _was_told(machine: Collaboration, share: bytes) -> bool:
-    """Whether a host that held a term erased this person's share."""
+def _hosts(machine: Collaboration) -> set[bytes]:
+    """The hosts that held a term."""
     found = (machine.election.elected(term) for term in machine.election.ballots)
-    hosts = {one.appointment.host for one in found if one is not None}
-    return any(
-        did in hosts and said.reason == "withdrawn"
-        for (did, what), (_, said) in machine.erasures.get(share, {}).items()
-        if what == "chunks"
-    )
+    return {one.appointment.host for one in found if one is not None}
+
+
+def _was_told(machine: Collaboration, share: bytes, hosts: set[bytes]) -> ErasureReason | None:
+    """Why one of these hosts erased this person's share, if one did."""
+    words = machine.erasures.get(share, {}).items()
+    told = [said.reason for (did, what), (_, said) in words if what == "chunks" and did in hosts]
+    return next((reason for reason in told if reason in ("withdrawn", "replaced")), None)

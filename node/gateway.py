@@ -23,7 +23,7 @@ from node.share_relay import ShareRelay
 from node.spread import Spread
 from node.store import StoreFull
 from node.talk import ask
-from protocol import codec, record, token
+from protocol import record, token
 from protocol.dialogue import Done
 from protocol.errors import ProtocolError, Refused
 from protocol.kinds.agreement import Agreement, People, models_of
@@ -47,6 +47,9 @@ SEEN_BY_PEOPLE: Final = frozenset(
     {"keys", "candidacy", "verdict", "vote", "lapse", "run", "suspension", "resumption"}
 )
 """What a person may see: enough to verify host and runs; no organization's share, no statement."""
+
+TERMS: Final = frozenset({"keys", "change", "vote"})
+"""What of a space may prove an agreement's terms."""
 
 PAGE: Final = 512 * 1024
 """Bytes of records in one page."""
@@ -161,13 +164,17 @@ class Gateway:
         return pw.RecordsPage(records=tuple(page), next=number, more=False)
 
     def _seen_by_people(self, agreement: bytes) -> tuple[bytes, ...]:
-        """Kept until the next record comes: everybody may ask, and reading a journal costs."""
+        """Kept until the next record comes: everybody may ask, and reading a journal costs. Of
+        thousands of receipts none is read.
+        """
         count = self.world.room(agreement).feeds.count()
         known = self._shown.get(agreement)
         if known is None or known[0] != count:
-            raws = self.journal.records(agreement)
-            shows = _proves_terms if self._space(agreement) else _is_seen
-            known = count, tuple(raw for raw in raws if shows(raw))
+            if self._space(agreement):
+                raws = self.journal.of_kinds(agreement, TERMS)
+                known = count, tuple(raw for raw in raws if proves_terms(record.parse(raw)))
+            else:
+                known = count, tuple(self.journal.of_kinds(agreement, SEEN_BY_PEOPLE))
             self._shown[agreement] = known
         return known[1]
 
@@ -367,21 +374,6 @@ def shown_blobs(document: Agreement) -> set[bytes]:
     notice = {people.notice} if people is not None else set()
     contracts = {dataset.contract for dataset in document.datasets}
     return notice | contracts | {*models_of(document), document.algorithm.shown}
-
-
-def _proves_terms(raw: bytes) -> bool:
-    kinds = ("keys", "change", "vote")
-    return _kind(raw) in kinds and proves_terms(record.parse(raw))
-
-
-def _is_seen(raw: bytes) -> bool:
-    return _kind(raw) in SEEN_BY_PEOPLE
-
-
-def _kind(raw: bytes) -> str:
-    """The kind of a record of our own journal: it was verified when it came in."""
-    envelope, _ = codec.decode(raw)
-    return str(codec.decode(envelope[2])["kind"])
 
 
 def _piece(data: bytes, offset: int) -> wire.BlobPiece:

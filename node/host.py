@@ -11,8 +11,11 @@ from collections.abc import Iterable
 import trio
 
 from node import stops, wire
+from node.carrying import Carrying
 from node.door import Bounds, Door
 from node.enclave_link import EnclaveLink
+from node.host_lineage import Lineages
+from node.host_shares import HostShares
 from node.leaves import fetch_leaves, keep_leaves
 from node.net.transport import Transport, TransportError
 from node.pipeline import Pipeline
@@ -30,7 +33,7 @@ from protocol.errors import ProtocolError, Refused
 from protocol.events import OrderRefused, StopHeard
 from protocol.kinds.agreement import Agreement, events_of, models_of
 from protocol.kinds.host import Candidacy
-from protocol.kinds.run import Delivery, Run, Statement
+from protocol.kinds.run import Run, Statement
 from protocol.machines.agreement import Collaboration
 from protocol.machines.runs import read_run
 from protocol.record import Record
@@ -43,9 +46,6 @@ BEAT_EVERY = 0.1
 
 RUN_TIME = 24 * 3600.0
 """Seconds that the enclave may compute; the agreement's own limits end a run long before."""
-
-RETRY = 1.0
-"""Seconds between two attempts at a delivery that is not acknowledged."""
 
 CHALLENGES = Bounds(
     streams=4,
@@ -94,6 +94,9 @@ class Host:
         self.transport = transport
         self.link = link
         self.lane = lane
+        self.shares = HostShares(pipeline, link, lane)
+        self.carrying = Carrying(pipeline, transport, link)
+        self.lineages = Lineages(spread)
         self.operator = operator
         self.region = region
         self._joined: set[tuple[bytes, bytes]] = set()
@@ -315,7 +318,7 @@ class Host:
 
     async def execute(self, room: Room, effect: e.Execute) -> None:
         """Bring the enclave statements, earlier runs and stored shares; publish its run record."""
-        await self._show_shares(room)
+        await self.shares.show(collaboration(room))
         await self._show_stops(room, effect.statements)
         question = await self._prepare(room, effect)
         try:
@@ -327,53 +330,37 @@ class Host:
         if prepared.started:  # none where nothing runs: the attempts are used up
             await self.pipeline.relay([prepared.started])
             self._note(room, "algorithm started", record.parse(prepared.started).id, effect.number)
-        for share in prepared.shares:
-            await self._load(room.topic, effect.number, share)
+        await self.shares.load(room.topic, effect.number, prepared.shares)
         conclude = enclave.Conclude(agreement=room.topic, number=effect.number)
         concluded = await self.link.ask(conclude, enclave.Concluded, seconds=RUN_TIME)
         await self._keep_blobs(concluded)
         await self._tell_standbys(room, record.parse(concluded.run))
-        await self.pipeline.relay([concluded.run])
+        bequest = [concluded.bequest] if concluded.bequest is not None else []
+        await self.pipeline.relay([*bequest, concluded.run])
+        if prepared.shares:
+            run = record.parse(concluded.run).id
+            self.lane.used[room.topic] = (run, frozenset(prepared.shares))
+
+    async def inherit(self, room: Room, effect: e.Inherit) -> None:
+        """Show the enclave the lineage, spread what it says of it, and bring it to its standbys."""
+        machine = collaboration(room)
+        question = await self.lineages.inheritance(room, machine)
+        answer = await self.link.ask(question, enclave.Records)
+        await self.pipeline.relay(answer.records)
+        for made, run in machine.runs.committed().values():
+            if run.lineage == effect.lineage:
+                await self._tell_standbys(room, made)
 
     async def release(self, room: Room, effect: e.Release) -> None:
         """Show the enclave the votes; carry what it hands out until every recipient has it."""
-        question = enclave.Release(agreement=room.topic, certificate=effect.certificate)
-        answer = await self.link.ask(question, enclave.Released)
-        async with trio.open_nursery() as nursery:
-            for delivery in answer.deliveries:
-                nursery.start_soon(self._deliver, room.topic, delivery)
+        run, _ = collaboration(room).runs.committed()[effect.number]
+        await self.carrying.run(room.topic, run.id, effect.certificate)
         self._note(room, "released", b"", effect.number)
 
     async def _set_aside(self, room: Room, order: bytes, error: Refused) -> None:
         if error.code in REFUSED_ORDERS:
             until = int(time.time()) + LATER
             await self.pipeline.tell(room.topic, OrderRefused(order, until))
-
-    async def _show_shares(self, room: Room) -> None:
-        """Name every stored share to the enclave; after a fail-over they are new to it."""
-        machine = collaboration(room)
-        for stored in self.lane.stored(room.topic):
-            if stored.code:
-                await self._show_code(room, stored.share)
-                continue
-            rewraps = [r.raw for r in machine.rewrap_records(stored.share)]
-            question = enclave.ShareBegin(
-                agreement=room.topic,
-                share=stored.opening,
-                person=stored.person,
-                rewraps=tuple(rewraps),
-                stored=True,
-            )
-            try:
-                await self.link.ask(question, enclave.ShareReady)
-            except Refused as error:
-                self.pipeline.refuse(error, stored.share, None, room.topic)
-
-    async def _show_code(self, room: Room, share: bytes) -> None:
-        try:
-            await self.lane.show_code(share)
-        except Refused as error:
-            self.pipeline.refuse(error, share, None, room.topic)
 
     async def _show_stops(self, room: Room, statements: tuple[bytes, ...]) -> None:
         """Give the enclave every stop that a statement names; ask its author for what is not here.
@@ -420,25 +407,18 @@ class Host:
         machine = collaboration(room)
         runs = machine.runs.committed()
         before = [number for number in runs if number < effect.number]
-        lineages = [run.lineage for n in before if (run := runs[n][1]).lineage is not None]
+        lineage, wraps = await self.lineages.before(room, machine, effect.number)
         certificates = [machine.runs.certificate(number) for number in before]
         return enclave.Prepare(
             agreement=room.topic,
             number=effect.number,
             statements=effect.statements,
-            lineage=await self._lineage(room, lineages[-1]) if lineages else None,
+            lineage=lineage,
+            wraps=wraps,
             runs=tuple(c for c in certificates if c is not None),
             terms=tuple(self._predecessors(machine, effect)),
             leaves=await self._earlier_leaves(room, effect.statements),
         )
-
-    async def _lineage(self, room: Room, digest: bytes) -> bytes | None:
-        """A sealed lineage, from here or from who hosted before."""
-        try:
-            return await self.spread.fetch_blob(digest, self.spread.audience_peers(room))
-        except Refused as error:
-            log.info("lineage %s: %s", digest.hex()[:16], error)
-            return None
 
     def _predecessors(
         self, machine: Collaboration, effect: e.Execute
@@ -462,22 +442,6 @@ class Host:
             log.info("leaves of run %s: %s", shown[-1].number, error)
             return None
 
-    async def _load(self, agreement: bytes, number: int, share: bytes) -> None:
-        """Replay the stored ciphertext of one share; each frame is verified again."""
-        frames = self.lane.frames(share)
-        frame = await trio.to_thread.run_sync(next, frames, None)
-        while frame is not None:  # one ahead, so that the last is known; never more in memory
-            following = await trio.to_thread.run_sync(next, frames, None)
-            question = enclave.Load(
-                agreement=agreement,
-                number=number,
-                share=share,
-                frame=frame,
-                end=following is None,
-            )
-            await self.link.ask(question, Done)
-            frame = following
-
     async def _keep_blobs(self, concluded: enclave.Concluded) -> None:
         keep_leaves(self.pipeline.journal, self.blobs, concluded.leaves)
         if concluded.lineage is not None:
@@ -493,19 +457,6 @@ class Host:
                     await self._ask(peer, question, Done, 5.0)
                 except PEER_FAULTS as error:
                     log.warning("standby %s keeps nothing of this run: %s", peer, error)
-
-    async def _deliver(self, agreement: bytes, delivery: Delivery) -> None:
-        did = delivery.gateway if delivery.person and delivery.gateway else delivery.to
-        while True:
-            for peer in self.world.peers_of(did):
-                try:
-                    question = wire.Deliver(agreement=agreement, delivery=delivery)
-                    await self._ask(peer, question, Done)
-                except PEER_FAULTS as error:
-                    log.info("delivery of %s to %s: %s", delivery.name, peer, error)
-                else:
-                    return
-            await trio.sleep(RETRY)
 
     async def _ask(
         self, peer: str, request: object, answer: type[Done], seconds: float = 20.0

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Iterable
 
-from node import sql_faults
+from node import sql_faults, table_faults
 from node.documents import contract_file
 from node.node import Node
 from node.release import software
@@ -51,11 +51,11 @@ async def check_code(node: Node, document: Agreement) -> None:
         await sql_faults.check(unpack(node.blobs.get(document.algorithm.bundle)))
 
 
-def check_models(node: Node, document: Agreement) -> None:
+async def check_models(node: Node, document: Agreement) -> None:
     """Refuse (agreement.document) to sign for models that let out more than noise allows, or for
     contexts that do not say what a result means.
     """
-    found = _model_faults(node, document)
+    found = await _model_faults(node, document)
     if found:
         raise Refused("agreement.document", "; ".join(found))
 
@@ -93,7 +93,7 @@ async def sign(node: Node, negotiation: Negotiation, digest: bytes) -> bool:
         return False
     await fetch(node, negotiation, version.document)
     await check_code(node, version.document)
-    check_models(node, version.document)
+    await check_models(node, version.document)
     check_reviews(node, version.document)
     check_credentials(node, version.document)
     await publish(node, negotiation.id, effects)
@@ -111,15 +111,15 @@ async def _code_faults(node: Node, document: Agreement) -> tuple[str, ...]:
     """What is wrong with the code for this document; of confidential code the manifest is known."""
     raw = node.blobs.get(document.algorithm.shown)
     faults = manifest_faults(document, code.interface(raw, document.algorithm))
-    faults += _model_faults(node, document)
+    faults += await _model_faults(node, document)
     if document.algorithm.sealed is not None:
         return faults
     return faults + tuple(one.words for one in await sql_faults.find(unpack(raw)))
 
 
-def _model_faults(node: Node, document: Agreement) -> tuple[str, ...]:
+async def _model_faults(node: Node, document: Agreement) -> tuple[str, ...]:
     blobs = {digest: node.blobs.get(digest) for digest in models_of(document)}
-    return model_faults.faults(document, blobs)
+    return model_faults.faults(document, blobs) + await table_faults.find(document, blobs)
 
 
 def _facts(

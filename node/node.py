@@ -53,6 +53,7 @@ class Node:
     inbox: Inbox
     session: Session
     effects: Effects
+    lanes: Lanes
     owner: Owner
     erasing: Erasing
     gateway: Gateway
@@ -74,10 +75,11 @@ def build(config: Config, keyring: Keyring, journal: Journal, transport: Transpo
     session = Session(pipeline, spread, blobs, transport, inbox)
     appraiser = Appraiser(pipeline, blobs, transport)
     effects = Effects(pipeline, spread, appraiser)
-    owner = Owner(pipeline, transport, appraiser.verify)
+    lanes = _lanes(config, transport)
+    owner = Owner(pipeline, transport, appraiser.verify, lanes)
     gateway = Gateway(pipeline, spread, session, transport)
     registrar = Registrar(pipeline, transport) if config.registrar.enabled else None
-    host = _host(config, pipeline, spread, blobs, transport)
+    host = _host(config, pipeline, spread, blobs, transport, lanes)
     effects.owner, effects.host = owner, host
     erasing = Erasing(pipeline, host.lane if host is not None else None)
     pipeline.connect(spread.send, effects.perform, spread.warn)
@@ -96,6 +98,7 @@ def build(config: Config, keyring: Keyring, journal: Journal, transport: Transpo
         inbox=inbox,
         session=session,
         effects=effects,
+        lanes=lanes,
         owner=owner,
         erasing=erasing,
         gateway=gateway,
@@ -105,18 +108,29 @@ def build(config: Config, keyring: Keyring, journal: Journal, transport: Transpo
 
 
 def _host(
-    config: Config, pipeline: Pipeline, spread: Spread, blobs: Blobs, transport: Transport
+    config: Config,
+    pipeline: Pipeline,
+    spread: Spread,
+    blobs: Blobs,
+    transport: Transport,
+    lanes: Lanes,
 ) -> Host | None:
     if config.enclave is None:
         return None
     link = EnclaveLink(config.enclave.socket)
     stored = SealedShares(config.node.state / "shares", config.limits.disk // 2)
-    bulk = config.network.bulk
-    lanes = Lanes(None) if bulk is None else Lanes(bulk.host, bulk.port)
     lane = ShareLane(pipeline, transport, link, stored, lanes)
     operator = config.enclave.operator or config.node.name
     region = config.enclave.region or ""
     return Host(pipeline, spread, blobs, transport, link, lane, operator, region)
+
+
+def _lanes(config: Config, transport: Transport) -> Lanes:
+    bulk = config.network.bulk
+    connect = transport.connect if bulk.dials else None
+    if bulk.listen is None:
+        return Lanes(connect=connect)
+    return Lanes(bulk.listen.host, bulk.listen.port, connect)
 
 
 @asynccontextmanager
@@ -125,6 +139,7 @@ async def running(node: Node) -> AsyncIterator[Node]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(node.spread.run)
         nursery.start_soon(node.effects.run)
+        nursery.start_soon(node.lanes.run)
         nursery.start_soon(node.owner.run)
         nursery.start_soon(node.erasing.run)
         nursery.start_soon(CodeSender(node.owner, node.spread, node.keyring).run)

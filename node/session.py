@@ -182,8 +182,9 @@ class Session:
     async def _peers(self, request: wire.GetPeers, peer: str) -> wire.Peers:
         return self.spread.exchange_addresses(peer, request.addresses)
 
-    async def _deliver(self, request: wire.Deliver, peer: str) -> Done:
-        return await self.inbox.receive(request.agreement, request.delivery, peer)
+    async def _deliver(self, request: wire.Deliver, peer: str) -> wire.Delivered:
+        lacking = await self.inbox.receive_all(request.agreement, request.deliveries, peer)
+        return wire.Delivered(lacking=lacking)
 
     async def _stops(self, request: wire.GetStops, peer: str) -> wire.StopTokens:
         if not self._may_see(self.world.room(request.agreement), peer):

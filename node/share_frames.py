@@ -5,20 +5,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
+from node import wire
 from protocol.errors import Refused
-from protocol.sealing.stream import TAG_BYTES, Chunk, End, Segment, read_frame
+from protocol.sealing.stream import SALT_BYTES, TAG_BYTES, Chunk, End, Segment, read_frame
 
 
 @dataclass(slots=True)
 class Tally:
     """A count of the frames taken so far. `chain` is the chain digest after them; where the header
     is not known (`anchored` is false) it starts anywhere, and the final frame is not held to it.
+    `segments` are those of the chunks, as a resuming owner needs them.
     """
 
     chain: bytes
     chunks: int = 0
     ended: bool = False
     anchored: bool = True
+    segments: tuple[wire.Begun, ...] = ()
 
     def take(self, raw: bytes) -> None:
         """Count one frame. Raises Refused (share.chunk) for one that cannot stand here."""
@@ -32,8 +35,9 @@ class Tally:
                     raise Refused("share.chunk", f"chunk {index}, expected {self.chunks}")
                 self.chain = hashlib.sha256(self.chain + sealed[-TAG_BYTES:]).digest()
                 self.chunks += 1
-            case End(chain, chunks):
-                if chunks != self.chunks or (self.anchored and chain != self.chain):
+            case End() as end:
+                lies = self.anchored and end.chain != self.chain
+                if end.chunks != self.chunks or lies:
                     raise Refused("share.chunk", "the final frame tells of other chunks")
                 self.ended = True
             case other:
@@ -75,6 +79,18 @@ def frames_of(frames: Iterable[bytes], chunks: int) -> int:
     return count
 
 
-def end_frame(chain: bytes, chunks: int) -> bytes:
-    """The final frame, for a receiver that has every chunk of the stream and lacks only this."""
-    return b"\x03" + chain + chunks.to_bytes(8, "big")
+def segments_of(heads: Iterable[bytes]) -> tuple[tuple[wire.Begun, ...], int]:
+    """The segments in which the chunks are, and how many frames were looked at: all, or those
+    before the first segment that is one too many to be told. `heads` are the first bytes of each.
+    """
+    found: dict[int, bytes] = {}
+    frames = chunks = 0
+    for head in heads:
+        if head[:1] == b"\x01":
+            if len(found) == wire.SEGMENTS and chunks not in found:
+                break
+            found[chunks] = bytes(head[1 : 1 + SALT_BYTES])
+        chunks += head[:1] == b"\x02"
+        frames += 1
+    begun = (wire.Begun(chunk=at, salt=salt) for at, salt in found.items() if at < chunks)
+    return tuple(begun), frames

@@ -5,7 +5,8 @@ break the enclave starts from nothing and is shown again what the disk has: the 
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, TypeVar
 
@@ -18,8 +19,15 @@ from protocol.errors import Refused
 from protocol.kinds.consent import PersonShare
 from protocol.shape import Hash, Key, Max, Time
 
-SHARES: Final = 4096
-"""Shares kept for one agreement."""
+OF_PERSON: Final = 16
+"""Shares of one person known for one agreement, those that broke their contract among them; older
+ones go once a run used a newer one."""
+
+OF_PEOPLE: Final = 4 * limits.PEOPLE
+"""Shares of people kept for one agreement, older ones among them."""
+
+OF_PARTIES: Final = limits.ITEMS
+"""Shares of organizations kept for one agreement: of these people keep none out."""
 
 PREFIX: Final = "host-share/"
 
@@ -58,7 +66,17 @@ class ShareIndex:
         self._journal = journal
         limit = 2 * limits.FRAME
         found = [shape.decode(Kept, raw, limit) for raw in journal.states(PREFIX).values()]
-        self._kept = {one.share: one for one in found}
+        self._kept: dict[bytes, Kept] = {}
+        self._of: dict[bytes, dict[bytes, Kept]] = {}
+        self._counts: Counter[tuple[bytes, bytes | None]] = Counter()
+        for one in found:
+            self._hold(one)
+
+    def _hold(self, kept: Kept) -> None:
+        if kept.share not in self._kept:
+            self._counts.update(_counted(kept))
+        self._kept[kept.share] = kept
+        self._of.setdefault(kept.agreement, {})[kept.share] = kept
 
     def get(self, share: bytes) -> Kept | None:
         """What is kept of a share."""
@@ -66,8 +84,12 @@ class ShareIndex:
 
     def of(self, agreement: bytes) -> list[Kept]:
         """The shares of an agreement, in the order in which they were finished."""
-        found = [one for one in self._kept.values() if one.agreement == agreement]
+        found = self._of.get(agreement, {}).values()
         return sorted(found, key=lambda one: (one.at, one.share))
+
+    def agreements(self) -> list[bytes]:
+        """Every agreement of which there are shares."""
+        return list(self._of)
 
     def all(self) -> list[Kept]:
         """Every share."""
@@ -75,12 +97,20 @@ class ShareIndex:
 
     def put(self, kept: Kept) -> Kept:
         """Write down what is known of a share. Raises Refused (share.full, share.chunk)."""
-        if kept.share not in self._kept and len(self.of(kept.agreement)) >= SHARES:
-            raise Refused("share.full", f"{SHARES} shares in this agreement")
+        if kept.share not in self._kept:
+            self._require_room(kept)
         kept = replace(kept, at=int(time.time()))
         self._journal.put_state(_place(kept), shape.encode(kept))
-        self._kept[kept.share] = kept
+        self._hold(kept)
         return kept
+
+    def _require_room(self, kept: Kept) -> None:
+        of_all, *of_one = _counted(kept)
+        most = OF_PARTIES if kept.person is None else OF_PEOPLE
+        if self._counts[of_all] >= most:
+            raise Refused("share.full", f"{most} such shares in this agreement")
+        if any(self._counts[one] >= OF_PERSON for one in of_one):
+            raise Refused("share.full", f"{OF_PERSON} shares of one person")
 
     def confirm(self, share: bytes, receipt: bytes) -> Kept:
         """Keep the enclave's receipt for a share."""
@@ -99,13 +129,22 @@ class ShareIndex:
         self.files.delete(kept.share)
         if forget:
             self._journal.delete_state(_place(kept))
-            self._kept.pop(kept.share, None)
+            if self._kept.pop(kept.share, None) is not None:
+                self._counts.subtract(_counted(kept))
+                self._of[kept.agreement].pop(kept.share, None)
 
 
-async def in_thread(items: Iterator[T]) -> AsyncIterator[T]:
+async def in_thread(items: Iterator[T]) -> AsyncGenerator[T, None]:
     """Draw each item in a worker thread: the disk may be slow."""
     while (item := await trio.to_thread.run_sync(next, items, None)) is not None:
         yield item
+
+
+def _counted(kept: Kept) -> list[tuple[bytes, bytes | None]]:
+    """Where a share is counted: with all organizations'; or with all people's and its owner's."""
+    if kept.person is None:
+        return [(kept.agreement, None)]
+    return [(kept.agreement, b"people"), (kept.agreement, kept.owner)]
 
 
 def _place(kept: Kept) -> str:

@@ -6,19 +6,20 @@ on frame by frame. After any break the enclave begins anew and is shown what the
 """
 
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 import trio
 
 from node import wire
-from node.bulk_lane import Lanes
+from node.bulk_lane import Lanes, dialable
 from node.net.transport import Stream
-from node.share_frames import Tally, frames_of
+from node.share_frames import Tally, frames_of, segments_of
 from node.share_index import Kept, ShareIndex, in_thread
-from node.store import StoreFull
+from node.share_message import read_for_lane, read_message
+from node.share_way import NOWHERE, Reach, incoming, tell_resume
+from node.store import StoreError, StoreFull
 from node.store.blobs import ShareWriter
 from protocol import enclave_wire as enclave
 from protocol import limits
@@ -37,11 +38,13 @@ READ_AGAIN: Final = 4 * 1024 * 1024
 STREAM_TIME: Final = 7 * 24 * 3600.0
 """Seconds for one share; one that stands still ends long before."""
 
-WAY_TIME: Final = 30.0
-"""Seconds for a sender to try the bulk lane and say whether it took it."""
-
 WATCH_EVERY: Final = 1.0
 """Seconds between two looks at how far a lane is."""
+
+SETTLE_EVERY: Final = 0.25
+"""Seconds between two times that what came is made to survive a power loss. Without it the kernel
+keeps gigabytes in memory, and the whole of a share would wait for the disk at its end.
+"""
 
 WIRE: Final = wire.SHARE_WIRE
 
@@ -83,10 +86,12 @@ class Intake:
         """
         if self.index.complete(kept.share):
             await self.show_again(kept, ready)
-            await tell_resume(stream, Tally(ready.chain, ended=True))
+            await tell_resume(stream, WIRE, Tally(ready.chain, ended=True))
             return
         with await trio.to_thread.run_sync(self.index.files.begin, kept.share) as writer:
+            await trio.to_thread.run_sync(_cut_back, writer)
             tally = await self._replay(kept, ready, writer)
+            tally.segments, _ = await trio.to_thread.run_sync(segments_of, writer.heads())
             await self._take_rest(stream, kept, writer, tally)
             await trio.to_thread.run_sync(writer.finish)
 
@@ -147,7 +152,7 @@ class Intake:
         self, stream: Stream, kept: Kept, writer: ShareWriter, tally: Tally
     ) -> None:
         if tally.ended:
-            await tell_resume(stream, tally)
+            await tell_resume(stream, WIRE, tally)
             return
         async with self._lane(stream, kept, tally) as lane:
             if lane is not None:
@@ -157,34 +162,30 @@ class Intake:
             else:
                 await self._take_frames(stream, kept, writer, tally)
 
-    @asynccontextmanager
-    async def _lane(
+    def _lane(
         self, stream: Stream, kept: Kept, tally: Tally
-    ) -> AsyncIterator[trio.SocketStream | None]:
-        """The bulk lane, if the sender took it. A person's share comes by a gateway: without."""
-        if kept.record is None or not self.link.one_kernel:
-            await tell_resume(stream, tally)
-            yield None
-            return
-        async with self.lanes.expect(kept.share, tally.chunks, stream.peer) as expected:
-            await tell_resume(stream, tally, None if expected is None else expected.offer)
-            if expected is None or not await _takes_lane(stream):
-                yield None
-            else:
-                yield await expected.wait()
+    ) -> AbstractAsyncContextManager[trio.SocketStream | None]:
+        """How the frames come. A person's share comes by a gateway: without a bulk lane."""
+        beside = kept.record is not None and self.link.one_kernel
+        reach = Reach(dialable((), stream.host), self.lanes) if beside else NOWHERE
+        return incoming(stream, WIRE, kept.share, tally, reach)
 
     async def _take_lane(self, lane: trio.SocketStream, kept: Kept, writer: ShareWriter) -> None:
         room = min(self.index.files.room(), limits.SHARE - writer.size)
         seen: enclave.ShareSeen | None = None
         fault: Exception | None = None
+        settling = _Settling(lane, writer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch, lane, writer)
+            nursery.start_soon(settling.run)
             try:
                 seen = await self._stream(kept, room, (lane.socket.fileno(), writer.descriptor))
             except ProtocolError as error:  # a nursery would hand it on in a group
                 fault = error
             nursery.cancel_scope.cancel()
         await trio.to_thread.run_sync(writer.adopt)
+        if settling.fault is not None:
+            raise settling.fault
         if seen is None:
             raise fault or Refused("share.unfinished", "the enclave saw nothing")
         if seen.fault == "share.full":
@@ -213,16 +214,11 @@ class Intake:
     async def _take_frames(
         self, stream: Stream, kept: Kept, writer: ShareWriter, tally: Tally
     ) -> None:
-        before, patience = writer.size, FRAME_TIME + writer.size / READ_AGAIN
-        slowest = trio.current_time() + FRAME_TIME + patience
+        pace = Pace(writer)
         while not tally.ended:
-            earned = (writer.size - before) / SLOWEST
-            with trio.fail_at(min(trio.current_time() + patience, slowest + earned)):
-                request = WIRE.read_request(await stream.receive())
-            if not isinstance(request, wire.ShareFrame):
-                raise Refused("session.request", "after the offer only frames may follow")
-            await self._take_frame(kept, writer, tally, request.frame)
-            patience = FRAME_TIME
+            with trio.fail_at(pace.deadline()):
+                message = await stream.receive()
+            await self._take_frame(kept, writer, tally, read_message(WIRE, message))
 
     async def _take_frame(
         self, kept: Kept, writer: ShareWriter, tally: Tally, frame: bytes
@@ -241,18 +237,29 @@ class Intake:
         tally.chain, tally.chunks, tally.ended = counted.chain, counted.chunks, counted.ended
 
 
-async def tell_resume(stream: Stream, tally: Tally, lane: wire.LaneOffer | None = None) -> None:
-    """Say to the sender where to go on, and where a lane may be dialled."""
-    resume = wire.Resume(chunks=tally.chunks, chain=tally.chain, finished=tally.ended, lane=lane)
-    await stream.send(WIRE.pack_answer(resume))
+def _cut_back(writer: ShareWriter) -> None:
+    """Forget what came after so many breaks that a sender could not be told of them all."""
+    _, frames = segments_of(writer.heads())
+    if frames < writer.frames:
+        writer.keep_first(frames)
 
 
-async def _takes_lane(stream: Stream) -> bool:
-    with trio.fail_after(WAY_TIME):
-        request = WIRE.read_request(await stream.receive())
-    if not isinstance(request, wire.ChooseWay):
-        raise Refused("session.request", "the sender must say which way it takes")
-    return request.lane
+class Pace:
+    """When the next frame must be here: soon, but for the first, before which the sender passes
+    over what is here; and on average not too slowly.
+    """
+
+    def __init__(self, writer: ShareWriter) -> None:
+        """Begin now."""
+        self._writer, self._before = writer, writer.size
+        self._first = FRAME_TIME + writer.size / READ_AGAIN
+        self._slowest = trio.current_time() + FRAME_TIME + self._first
+
+    def deadline(self) -> float:
+        """Of the next frame, by trio's clock."""
+        come = self._writer.size - self._before
+        patience = FRAME_TIME if come else self._first
+        return min(trio.current_time() + patience, self._slowest + come / SLOWEST)
 
 
 @dataclass(slots=True)
@@ -268,17 +275,35 @@ class _Copying:
         last = False
         try:
             while not last:
-                request = WIRE.read_request(await self.stream.receive())
-                if not isinstance(request, wire.ShareFrame):
-                    raise Refused("session.request", "after the offer only frames may follow")
-                last = request.frame[:1] == b"\x03"
-                await self.into.send_all(len(request.frame).to_bytes(4, "big") + request.frame)
+                frame = read_for_lane(WIRE, await self.stream.receive())
+                last = frame[4:5] == b"\x03"
+                await self.into.send_all(frame)
         except ProtocolError as error:
             self.fault = error
         except trio.BrokenResourceError:
             return  # its reader has ended, and says why
         with suppress(OSError, trio.BrokenResourceError):
             await self.into.send_eof()
+
+
+@dataclass(slots=True)
+class _Settling:
+    """Brings to the disk what comes by a lane, while it comes; `fault` is why that failed."""
+
+    lane: trio.SocketStream
+    writer: ShareWriter
+    fault: StoreError | None = None
+
+    async def run(self) -> None:
+        """Until cancelled. A disk that fails ends the lane: the kernel says it only once."""
+        try:
+            while True:
+                await trio.sleep(SETTLE_EVERY)
+                await trio.to_thread.run_sync(self.writer.sync)
+        except StoreError as error:
+            self.fault = error
+            with suppress(OSError):
+                self.lane.socket.shutdown(socket.SHUT_RDWR)
 
 
 async def _watch(lane: trio.SocketStream, writer: ShareWriter) -> None:

@@ -8,7 +8,7 @@ breaks before goes on at the next offer: the enclave is shown again what the dis
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -17,13 +17,14 @@ import trio
 from node import wire
 from node.bulk_lane import Lanes
 from node.enclave_link import EnclaveUnreachable
-from node.net.transport import Stream, Transport, TransportError
+from node.net.transport import Stream, Transport
 from node.pipeline import Pipeline
 from node.share_frames import Tally
 from node.share_index import Kept, ShareIndex
-from node.share_intake import Asks, Intake, tell_resume
+from node.share_intake import Asks, Intake
 from node.share_offer import read_offer
 from node.share_replica import Replicas
+from node.share_way import LINGER, refuse, tell_resume
 from node.store import StoreError, StoreFault, StoreFull
 from node.store.blobs import SealedShares
 from protocol import enclave_wire as enclave
@@ -51,9 +52,6 @@ LOOK_EVERY: Final = 2.0
 
 LATER: Final = 10.0
 """Seconds before such a share is tried again."""
-
-LINGER: Final = 3.0
-"""Seconds in which a refused sender can hear why."""
 
 NEVER_AGAIN: Final = frozenset({"consent.withdrawn", "consent.scope", "share.binding"})
 """How an enclave refuses a share that it took before: its consent ended, or another took its place.
@@ -88,7 +86,9 @@ class _Turn:
 
 
 class ShareLane:
-    """Takes shares for the enclave that this host was elected with, and keeps them."""
+    """Takes shares for the enclave that this host was elected with, and keeps them. `used` says for
+    an agreement which shares its newest run record here rests on, people's too.
+    """
 
     def __init__(
         self,
@@ -104,21 +104,21 @@ class ShareLane:
         self.link = link
         self.index = ShareIndex(pipeline.journal, files)
         self.intake = Intake(link, self.index, lanes)
-        self.replicas = Replicas(pipeline, transport, self.index)
+        self.replicas = Replicas(pipeline, transport, self.index, lanes)
         self._streams: list[str] = []
         self._turns: dict[bytes, _Turn] = {}
         self._later: dict[bytes, float] = {}
+        self._settled: dict[bytes, tuple[int, set[bytes]]] = {}
+        self.used: dict[bytes, tuple[bytes, frozenset[bytes]]] = {}
         transport.serve(wire.SHARE, self._serve)
 
     async def run(self) -> None:
         """Finish what a crash or an absent standby left open, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.intake.lanes.run)
-            while True:
-                for kept in self.index.all():
-                    if self._is_due(kept):
-                        await self._catch_up(kept)
-                await trio.sleep(LOOK_EVERY)
+        while True:
+            for agreement in self.index.agreements():
+                for kept in self._due(agreement):
+                    await self._catch_up(kept)
+            await trio.sleep(LOOK_EVERY)
 
     # --- for runs -------------------------------------------------------------------------------
 
@@ -148,8 +148,8 @@ class ShareLane:
         return elected is not None and elected.appointment.host == self.world.me.did
 
     async def is_withdrawn(self, kept: Kept) -> bool:
-        """Whether the enclave will never use a share of a person who withdrew some consent: the one
-        of this share, or it has a newer share under a newer one.
+        """Whether the enclave will never use a person's share again: its consent ended, or a newer
+        share is here.
 
         Raises EnclaveUnreachable, Refused (election.certificate).
         """
@@ -183,7 +183,7 @@ class ShareLane:
 
     def _counts(self, collaboration: Collaboration, kept: Kept) -> bool:
         receipt = collaboration.receipts.get(kept.share)
-        if kept.receipt is not None:
+        if receipt is None and kept.receipt is not None:
             receipt = kinds.read(Receipt, record.parse(kept.receipt))
         good = receipt is not None and receipt.verdict == KEPT
         return good and self.index.complete(kept.share)
@@ -216,14 +216,11 @@ class ShareLane:
             self._streams.remove(peer)
 
     async def _refuse(self, stream: Stream, error: Refused) -> None:
-        """Say why, and wait until it was heard: what is in flight would drown it."""
+        """Say why, to the sender and in the log."""
         log.info("refused a share from %s: %s", stream.peer, error)
         if error.code != "share.busy":
             self.pipeline.refuse(error, b"", self.world.owner_of(stream.peer))
-        with suppress(TransportError), trio.move_on_after(LINGER):
-            await stream.send(WIRE.pack_refusal(error))
-            while True:
-                await stream.receive()
+        await refuse(stream, WIRE, error)
 
     async def _take(self, stream: Stream, request: object) -> None:
         offered = await read_offer(self.pipeline, request, stream.peer)
@@ -236,7 +233,7 @@ class ShareLane:
                 await self._receive(stream, offered)
                 offered = await self._settle(offered)
             else:
-                await tell_resume(stream, Tally(bytes(32), ended=True))
+                await tell_resume(stream, WIRE, Tally(bytes(32), ended=True))
             taken = wire.ShareTaken(
                 receipt=offered.receipt or b"", replicas=await self.replicas.bring(offered)
             )
@@ -332,19 +329,31 @@ class ShareLane:
 
     # --- catching up ----------------------------------------------------------------------------
 
-    def _is_due(self, kept: Kept) -> bool:
-        """Whether a complete share lacks something that this host owes."""
-        room = self.world.rooms.get(kept.agreement)
+    def _due(self, agreement: bytes) -> Iterator[Kept]:
+        """The complete shares that lack something that this host owes. Of people there are many:
+        one that lacked nothing in this term is not looked at again.
+        """
+        room = self.world.rooms.get(agreement)
         machine = room.machine if room is not None else None
         if not isinstance(machine, Collaboration) or machine.ended(int(time.time())):
-            return False
-        if not self.in_office(machine):
-            return False
-        if trio.current_time() < self._later.get(kept.share, 0) or kept.share in self._turns:
-            return False
-        if not self.index.complete(kept.share):
-            return False
-        return kept.share not in machine.receipts or bool(self.replicas.lacking(kept))
+            return
+        elected = machine.election.elected()
+        if elected is None or elected.appointment.host != self.world.me.did:
+            return
+        term, settled = self._settled.get(agreement, (0, set()))
+        if term != elected.term:
+            settled = set()
+        self._settled[agreement] = elected.term, settled
+        for kept in self.index.of(agreement):
+            if kept.share in settled or self._waits(kept) or not self.index.complete(kept.share):
+                continue
+            if kept.share not in machine.receipts or self.replicas.lacking(kept):
+                yield kept
+            else:
+                settled.add(kept.share)
+
+    def _waits(self, kept: Kept) -> bool:
+        return trio.current_time() < self._later.get(kept.share, 0) or kept.share in self._turns
 
     async def _catch_up(self, kept: Kept) -> None:
         self._later[kept.share] = trio.current_time() + LATER

@@ -5,17 +5,32 @@ when it opens the share. A copy that does not fit is thrown away and brought aga
 """
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, TypeVar
 
 import trio
 
 from node import wire
+from node.bulk_lane import Lanes, dialable
 from node.net.transport import Stream, Transport, TransportError
 from node.pipeline import Pipeline
 from node.share_frames import Tally, from_chunk
 from node.share_index import Kept, ShareIndex, in_thread
+from node.share_intake import Pace
+from node.share_message import read_message
+from node.share_way import (
+    Put,
+    Reach,
+    in_worker,
+    incoming,
+    next_frame,
+    outgoing,
+    refuse,
+    send_and_hear,
+    tell_resume,
+)
 from node.store import StoreError, StoreFault
 from node.store.blobs import ShareWriter
 from protocol import kinds, limits, record
@@ -31,6 +46,12 @@ ANSWER_TIME: Final = 60.0
 STREAMS: Final = 8
 """Copies received at once."""
 
+THREADS: Final = trio.CapacityLimiter(8)
+"""Copies sent at once; others wait."""
+
+PREFIX: Final = "host-replica/"
+"""State of the journal: copies that a standby confirmed."""
+
 WIRE: Final = wire.REPLICA_WIRE
 
 T = TypeVar("T")
@@ -41,12 +62,16 @@ log = logging.getLogger("village.replica")
 class Replicas:
     """Brings copies to the standbys of a term, and takes those that a host brings."""
 
-    def __init__(self, pipeline: Pipeline, transport: Transport, index: ShareIndex) -> None:
+    def __init__(
+        self, pipeline: Pipeline, transport: Transport, index: ShareIndex, lanes: Lanes
+    ) -> None:
         """Serve wire.REPLICA on `transport`."""
         self.pipeline = pipeline
         self.world = pipeline.world
         self.transport = transport
         self.index = index
+        self.lanes = lanes
+        self._there = set(pipeline.journal.states(PREFIX))
         self._taking = 0
         transport.serve(wire.REPLICA, self._serve)
 
@@ -54,12 +79,14 @@ class Replicas:
 
     def lacking(self, kept: Kept) -> list[bytes]:
         """The standbys of the current term that have not confirmed their copy: dids."""
-        return [d for d in self._standbys(kept) if not self.pipeline.journal.state(_place(kept, d))]
+        return [did for did in self._standbys(kept) if _place(kept, did) not in self._there]
 
     def forget(self, kept: Kept) -> None:
         """The share is erased here: what the standbys have of it is no debt of ours."""
-        for name in self.pipeline.journal.states(f"host-replica/{kept.share.hex()}/"):
+        gone = {name for name in self._there if name.startswith(f"{PREFIX}{kept.share.hex()}/")}
+        for name in gone:
             self.pipeline.journal.delete_state(name)
+        self._there -= gone
 
     async def bring(self, kept: Kept) -> int:
         """Bring a complete share to every standby; return how many have it. Who is away is left
@@ -69,33 +96,37 @@ class Replicas:
             return 0
         for did in self.lacking(kept):
             for peer in self.world.peers_of(did):
-                if await self._bring_to(peer, kept):
+                if await self._bring_to(peer, did, kept):
                     self.pipeline.journal.put_state(_place(kept, did), b"\x01")
+                    self._there.add(_place(kept, did))
                     break
         return len(self._standbys(kept)) - len(self.lacking(kept))
 
-    def _standbys(self, kept: Kept) -> list[bytes]:
+    def _standbys(self, kept: Kept) -> dict[bytes, tuple[str, ...]]:
+        """The standbys of the current term: did -> addresses of its candidacy."""
         election = self.world.collaboration(kept.agreement).election
         elected = election.elected()
         named = elected.appointment.standbys if elected is not None else ()
-        hosts = [election.candidacies[c][0].author for c in named if c in election.candidacies]
-        return [did for did in hosts if did != self.world.me.did]
+        found = [election.candidacies[c] for c in named if c in election.candidacies]
+        return {r.author: c.addresses for r, c in found if r.author != self.world.me.did}
 
-    async def _bring_to(self, peer: str, kept: Kept) -> bool:
+    async def _bring_to(self, peer: str, did: bytes, kept: Kept) -> bool:
+        addresses = self._standbys(kept).get(did, ())
         try:
             stream = await self.transport.open(peer, wire.REPLICA)
+            reach = Reach(dialable(addresses, stream.host), self.lanes)
             try:
-                await self._send(stream, kept)
+                await self._send(stream, kept, reach)
             finally:
                 with trio.move_on_after(1) as scope:
                     scope.shield = True
                     await stream.close()
-        except (TransportError, Refused, trio.TooSlowError) as error:
+        except (TransportError, Refused, trio.TooSlowError, trio.BrokenResourceError) as error:
             log.info("copy of %s to %s: %s", kept.share.hex()[:8], peer, error)
             return False
         return True
 
-    async def _send(self, stream: Stream, kept: Kept) -> None:
+    async def _send(self, stream: Stream, kept: Kept, reach: Reach) -> None:
         offer = wire.Replicate(
             agreement=kept.agreement, share=kept.share, record=kept.record, person=kept.person
         )
@@ -104,10 +135,11 @@ class Replicas:
         if resume.finished:
             return
         frames = from_chunk(self.index.frames(kept.share), resume.chunks)
-        async for frame in in_thread(frames):
-            last = frame[:1] == b"\x03"
-            await stream.send(WIRE.pack_request(wire.ShareFrame(frame=frame, last=last)))
-        await _hear(stream, Done)
+        async with outgoing(stream, WIRE, kept.share, resume, reach) as way:
+            work = partial(_put_all, frames)
+            send = partial(in_worker, way, work, trio.sleep_forever, THREADS)
+            WIRE.read_answer(await send_and_hear(stream, send, ANSWER_TIME), Done)
+        log.info("copy of %s to %s: %s", kept.share.hex()[:8], stream.peer, way.why or way.name)
 
     # --- standby --------------------------------------------------------------------------------
 
@@ -122,12 +154,11 @@ class Replicas:
             await stream.send(WIRE.pack_answer(Done()))
         except StoreFault:
             raise
-        except (Refused, StoreError) as error:
-            refused = error if isinstance(error, Refused) else Refused("share.full", str(error))
+        except (Refused, StoreError, trio.TooSlowError) as error:
+            refused = _as_refusal(error)
             log.info("copy from %s: %s", stream.peer, refused)
-            with suppress(TransportError):
-                await stream.send(WIRE.pack_refusal(refused))
-        except (TransportError, trio.TooSlowError) as error:
+            await refuse(stream, WIRE, refused)
+        except TransportError as error:
             log.info("copy from %s: %s", stream.peer, error)
             await stream.reset()
         finally:
@@ -148,17 +179,16 @@ class Replicas:
         kept = self.index.get(copy.kept.share) or copy.kept
         if self.index.complete(kept.share):
             self.index.put(replace(copy.kept, receipt=kept.receipt))
-            await stream.send(
-                WIRE.pack_answer(wire.Resume(chunks=0, chain=bytes(32), finished=True))
-            )
+            await tell_resume(stream, WIRE, Tally(bytes(32), ended=True))
             return
         kept = self.index.put(replace(copy.kept, receipt=kept.receipt))
         try:
             with await trio.to_thread.run_sync(self.index.files.begin, kept.share) as writer:
                 await self._take_frames(stream, kept, writer, copy.tally)
-        except Refused:
-            # What is here does not fit what the host has: the next attempt begins anew.
-            self.index.erase(kept)
+        except Refused as error:
+            if error.code == "share.chunk":
+                # What is here does not fit what the host has: the next attempt begins anew.
+                self.index.erase(kept)
             raise
 
     async def _take_frames(
@@ -166,18 +196,50 @@ class Replicas:
     ) -> None:
         async for frame in in_thread(self.index.frames(kept.share)):
             tally.take(frame)
-        resume = wire.Resume(chunks=tally.chunks, chain=tally.chain, finished=tally.ended)
-        await stream.send(WIRE.pack_answer(resume))
-        while not tally.ended:
-            with trio.fail_after(ANSWER_TIME):
-                request = WIRE.read_request(await stream.receive())
-            if not isinstance(request, wire.ShareFrame):
-                raise Refused("session.request")
-            tally.take(request.frame)
-            if writer.size + len(request.frame) > limits.SHARE:
-                raise Refused("share.full")
-            await trio.to_thread.run_sync(writer.append, request.frame)
+        if tally.ended:
+            await tell_resume(stream, WIRE, tally)
+        else:
+            reach = Reach(self._where(stream, kept), self.lanes)
+            async with incoming(stream, WIRE, kept.share, tally, reach) as lane:
+                await _take_all(stream, lane, writer, tally)
         await trio.to_thread.run_sync(writer.finish)
+
+    def _where(self, stream: Stream, kept: Kept) -> list[str]:
+        """Where a lane of the elected host may be dialled."""
+        elected = self.world.collaboration(kept.agreement).election.elected()
+        return dialable(elected.candidacy.addresses if elected is not None else (), stream.host)
+
+
+async def _take_all(
+    stream: Stream, lane: trio.SocketStream | None, writer: ShareWriter, tally: Tally
+) -> None:
+    pace = Pace(writer)
+    while not tally.ended:
+        with trio.fail_at(pace.deadline()):
+            frame = await (_next_inside(stream) if lane is None else next_frame(lane))
+        tally.take(frame)
+        if writer.size + len(frame) > limits.SHARE:
+            raise Refused("share.full")
+        await trio.to_thread.run_sync(writer.append, frame)
+
+
+async def _next_inside(stream: Stream) -> bytes:
+    return read_message(WIRE, await stream.receive())
+
+
+def _as_refusal(error: Refused | StoreError | trio.TooSlowError) -> Refused:
+    match error:
+        case Refused():
+            return error
+        case StoreError():
+            return Refused("share.full", str(error))
+        case trio.TooSlowError():
+            return Refused("share.unfinished", "the stream stood still, or was too slow")
+
+
+def _put_all(frames: Iterator[bytes], put: Put) -> None:
+    for frame in frames:
+        put(frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,4 +277,4 @@ async def _hear(stream: Stream, answer: type[T]) -> T:
 
 
 def _place(kept: Kept, did: bytes) -> str:
-    return f"host-replica/{kept.share.hex()}/{did.hex()}"
+    return f"{PREFIX}{kept.share.hex()}/{did.hex()}"

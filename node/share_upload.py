@@ -1,33 +1,29 @@
 """Sealing and sending one share: the half that a party's node and a person's vault have in common.
 
 The plain stream is cut into chunks of 1 MiB. Where a receiver has some already, the stream is read
-again from its start and those are passed over; a new segment begins, so no key and nonce repeat.
+again from its start, and sealed again with the salts that these chunks had: if that gives another
+chain, the source has changed. A new segment begins then, so no key and nonce seal two things.
 Reading, sealing and sending is one thread with two buffers for each upload: whoever is slowest sets
 the pace, and memory does not grow.
 """
 
-import hashlib
-import logging
-import os
 import secrets
-import select
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 
 import trio
 
-from node import bulk_lane, wire
-from node.bulk_lane import NOWHERE, Reach
-from node.connectors.process import Reading, Source, reading
+from node import wire
 from node.net.transport import Stream
-from node.share_frames import end_frame
+from node.share_plain import HEAD, OpenPlain, Plain
+from node.share_way import NOWHERE, Put, Reach, Way, in_worker, outgoing, send_and_hear
 from protocol import limits
-from protocol.errors import ProtocolError, Refused
+from protocol.errors import Refused
 from protocol.sealing.stream import AROUND, SALT_BYTES, Bytes, Sealer
+from protocol.shape import Hash
 
 READY_TIME: Final = 1800.0
 """Seconds for a host to show its enclave again what it stored of a large share."""
@@ -38,63 +34,60 @@ TAKEN_TIME: Final = 1800.0
 TELL_EVERY: Final = 1.0
 """Seconds between two reports of progress."""
 
-STILL: Final = 120.0
-"""Seconds after which a lane that takes nothing is given up."""
-
 THREADS: Final = trio.CapacityLimiter(32)
 """Uploads that run at once; others wait."""
-
-LAST_WORD: Final = 0.5
-"""Seconds to wait for the reason after a stream broke."""
-
-log = logging.getLogger("village.shares")
-
-FAULTS: Final = (ProtocolError, trio.TooSlowError, OSError, trio.BrokenResourceError)
-
-Pieces = Iterator[tuple[Bytes, bool]]
-"""Plain bytes, limits.CHUNK each but the last, and whether they are the last. Drawn in a thread."""
-
-OpenPlain = Callable[[], AbstractAsyncContextManager[Pieces]]
-"""Opens a plain stream from its start; the same bytes each time, or Refused (share.changed)."""
 
 Offer = wire.OfferShare | wire.OfferPersonShare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plain:
-    """A plain stream as it was first read: digest, bytes, rows, people left out."""
+class Sealed:
+    """A stream that was sealed to its end: by its segments the same plain bytes can be told from
+    others. `chain` is the one of all chunks, `head` the one of the first share_plain.HEAD.
+    """
 
-    digest: bytes
-    size: int
-    rows: int
-    excluded: int
+    segments: tuple[wire.Begun, ...]
+    chain: Hash
+    head: Hash
+
+
+def _nothing(_sealed: Sealed) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
     """A share to send: its id and key, the exact bytes of its ShareHeader, the message that offers
-    it, and its plain stream of `size` bytes.
+    it, and its plain stream. `before` is what was once sealed to its end for this share: there must
+    be no second. `ending` hears of the end before anybody else, in a worker thread.
     """
 
     share: bytes
     key: bytes
     header: bytes
     offer: Offer
-    size: int
     open_plain: OpenPlain
+    before: Sealed | None = None
+    ending: Callable[[Sealed], None] = _nothing
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far an upload is: plain bytes sent of `total`, and bytes per second since it went on;
-    `lane` says whether it goes by the bulk lane or inside the stream.
+    """How far an upload is: plain bytes sent of about `total`, if anybody knows, and bytes per
+    second since it went on; `way` says how it goes (share_way.Way.name), `why` why not by a lane.
     """
 
-    total: int
-    lane: bool
+    total: int | None
+    way: str
+    why: str | None = None
     sent: int = 0
     started: float = 0.0
     passed_over: int = 0
+
+    @property
+    def by_lane(self) -> bool:
+        """Whether the frames go beside the stream."""
+        return self.why is None
 
     @property
     def rate(self) -> float:
@@ -104,58 +97,13 @@ class Progress:
 
     @property
     def left(self) -> float | None:
-        """Seconds until all is sent at this rate; None before anything was."""
-        return (self.total - self.sent) / self.rate if self.rate > 0 else None
+        """Seconds until all is sent at this rate; None before anything was, or if nobody knows."""
+        if self.total is None or self.rate <= 0:
+            return None
+        return max(self.total - self.sent, 0) / self.rate
 
 
 Report = Callable[[Progress], None]
-
-Put = Callable[[Bytes], None]
-"""Sends one frame and waits until it left; for a worker thread. What it raises, `upload` raises."""
-
-
-async def measure(source: Source) -> Plain:
-    """Read a source once. Raises SourceError, and nothing leaves this machine."""
-    async with reading(source) as found:
-        digest, size = await trio.to_thread.run_sync(_measure, found)
-    summary = found.summary
-    if summary is None:
-        raise Refused("share.unfinished", "the source ended early")
-    return Plain(digest=digest, size=size, rows=summary.rows, excluded=summary.excluded)
-
-
-def _measure(found: Reading) -> tuple[bytes, int]:
-    state, size = hashlib.sha256(), 0
-    for piece, _ in found.pieces():
-        state.update(piece)
-        size += len(piece)
-    return state.digest(), size
-
-
-def plain_of(source: Source, digest: bytes) -> OpenPlain:
-    """Reads `source` and holds back its last piece unless all of it has `digest`."""
-
-    @asynccontextmanager
-    async def open_plain() -> AsyncIterator[Pieces]:
-        async with reading(source) as found:
-            yield _same(found.pieces(), digest)
-
-    return open_plain
-
-
-def plain_bytes(data: bytes) -> OpenPlain:
-    """A plain stream that is in memory already."""
-
-    def cut() -> Pieces:
-        starts = range(0, max(len(data), 1), limits.CHUNK)
-        for start in starts:
-            yield data[start : start + limits.CHUNK], start == starts[-1]
-
-    @asynccontextmanager
-    async def open_plain() -> AsyncIterator[Pieces]:
-        yield cut()
-
-    return open_plain
 
 
 async def upload(
@@ -171,196 +119,142 @@ async def upload(
         await stream.send(wire.SHARE_WIRE.pack_request(parcel.offer))
         with trio.fail_after(READY_TIME):
             resume = wire.SHARE_WIRE.read_answer(await stream.receive(), wire.Resume)
-        async with _way(stream, parcel, resume, reach) as way:
-            return await _send_and_hear(stream, parcel, resume, report, way)
+        going = outgoing(stream, wire.SHARE_WIRE, parcel.share, resume, reach)
+        async with going as way:
+            send = partial(_send, way, parcel, resume, report)
+            answer = await send_and_hear(stream, send, TAKEN_TIME)
+        return wire.SHARE_WIRE.read_answer(answer, wire.ShareTaken)
     finally:
         with trio.move_on_after(1) as scope:
             scope.shield = True
             await stream.close()
 
 
-class Way(Protocol):
-    """How frames go."""
-
-    def put(self, frame: Bytes) -> None:
-        """Send one frame; for a worker thread. Raises TransportError, trio.BrokenResourceError."""
-        ...
-
-    def cut(self) -> None:
-        """End a `put` that waits."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Inside:
-    """In the stream itself."""
-
-    stream: Stream
-
-    def put(self, frame: Bytes) -> None:
-        message = wire.ShareFrame(frame=bytes(frame), last=frame[:1] == b"\x03")
-        trio.from_thread.run(self.stream.send, wire.SHARE_WIRE.pack_request(message))
-
-    def cut(self) -> None:
-        """The stream ends its own waiting when it is cancelled."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Beside:
-    """By a bulk lane."""
-
-    lane: trio.SocketStream
-
-    def put(self, frame: Bytes) -> None:
-        try:
-            self._write(memoryview(len(frame).to_bytes(4, "big")))
-            self._write(memoryview(frame))
-        except OSError as error:
-            raise trio.BrokenResourceError("the bulk lane broke") from error
-
-    def cut(self) -> None:
-        with suppress(OSError):
-            self.lane.socket.shutdown(socket.SHUT_RDWR)
-
-    def _write(self, rest: memoryview) -> None:
-        descriptor = self.lane.socket.fileno()
-        while rest:
-            try:
-                rest = rest[os.write(descriptor, rest) :]
-            except BlockingIOError:
-                poll = select.poll()
-                poll.register(descriptor, select.POLLOUT)
-                if not poll.poll(STILL * 1000):
-                    raise trio.TooSlowError("the bulk lane stands still") from None
-
-
-@asynccontextmanager
-async def _way(
-    stream: Stream, parcel: Parcel, resume: wire.Resume, reach: Reach
-) -> AsyncIterator[Way]:
-    """How frames go: by the lane, or inside the stream."""
-    if resume.lane is None or resume.finished:
-        yield _Inside(stream)
-        return
-    terms = bulk_lane.Terms(
-        ticket=resume.lane.ticket,
-        key=resume.lane.key,
-        share=parcel.share,
-        chunks=resume.chunks,
-    )
-    lane = await bulk_lane.dial(reach, resume.lane.port, terms)
-    await stream.send(wire.SHARE_WIRE.pack_request(wire.ChooseWay(lane=lane is not None)))
-    if lane is None:
-        port = resume.lane.port
-        log.info("no bulk lane to %s port %s: frames go inside the stream", reach.hosts, port)
-        yield _Inside(stream)
-        return
-    try:
-        yield _Beside(lane)
-    finally:
-        await trio.aclose_forcefully(lane)
-
-
-async def _send_and_hear(
-    stream: Stream, parcel: Parcel, resume: wire.Resume, report: Report, way: Way
-) -> wire.ShareTaken:
-    """Send and listen at once: a refusal in the middle must be heard, not waited for."""
-    hearing = _Hearing(stream)
-    fault: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(hearing.listen)
-        with hearing.sending:
-            try:
-                if not resume.finished:
-                    await _send(way, parcel, resume, report)
-            except FAULTS as error:
-                fault = error
-        # The host's own word, if it is under way, says more than a broken stream.
-        with trio.move_on_after(TAKEN_TIME if fault is None else LAST_WORD):
-            await hearing.done.wait()
-        nursery.cancel_scope.cancel()
-    if hearing.answer is None:
-        raise fault or hearing.fault or trio.TooSlowError("the host does not confirm the share")
-    return wire.SHARE_WIRE.read_answer(hearing.answer, wire.ShareTaken)
-
-
-@dataclass(slots=True)
-class _Hearing:
-    """What the other side says while we send; its first word ends the sending."""
-
-    stream: Stream
-    answer: bytes | None = None
-    fault: Exception | None = None
-    done: trio.Event = field(default_factory=trio.Event)
-    sending: trio.CancelScope = field(default_factory=trio.CancelScope)
-
-    async def listen(self) -> None:
-        try:
-            self.answer = await self.stream.receive()
-        except FAULTS as error:
-            self.fault = error
-        self.done.set()
-        self.sending.cancel()
-
-
 async def _send(way: Way, parcel: Parcel, resume: wire.Resume, report: Report) -> None:
     """Send what the host lacks, in a thread that a cancellation frees."""
-    progress = Progress(parcel.size, isinstance(way, _Beside), started=time.monotonic())
-    fault: Exception | None = None
-    async with parcel.open_plain() as pieces, trio.open_nursery() as nursery:
-        nursery.start_soon(_attend, way, progress, report)
-        try:
-            await trio.to_thread.run_sync(
-                _send_all, way.put, parcel, resume, pieces, progress, limiter=THREADS
-            )
-        except FAULTS as error:  # a nursery would hand it on in a group
-            fault = error
-        nursery.cancel_scope.cancel()
-    if fault is not None:
-        raise fault
+    if resume.finished:
+        return
+    progress = Progress(None, way.name, way.why, started=time.monotonic())
+
+    async def attend() -> None:
+        while True:
+            report(progress)
+            await trio.sleep(TELL_EVERY)
+
+    async with parcel.open_plain() as plain:
+        await in_worker(way, partial(_send_all, parcel, resume, plain, progress), attend, THREADS)
     report(progress)
 
 
-async def _attend(way: Way, progress: Progress, report: Report) -> None:
-    """Tell of progress until the thread is done; when cancelled, free it."""
-    try:
-        while True:
-            await trio.sleep(TELL_EVERY)
-            report(progress)
-    finally:
-        way.cut()
-
-
 def _send_all(
-    put: Put, parcel: Parcel, resume: wire.Resume, pieces: Pieces, progress: Progress
+    parcel: Parcel, resume: wire.Resume, plain: Plain, progress: Progress, put: Put
 ) -> None:
-    begun = resume.chunks > 0
-    sealer = Sealer(parcel.key, parcel.header, resume.chunks, resume.chain if begun else None)
-    buffer = memoryview(bytearray(limits.CHUNK + AROUND))
-    index, left = 0, 0
-    for piece, last in pieces:
+    again = Again(parcel.key, parcel.header, resume.segments)
+    witness = _Witness(parcel)
+    sealer, sending = again.sealer, _Sending(resume, put)
+    for piece, last in plain.pieces():
+        progress.total = plain.whole
         progress.sent += len(piece)
-        index += 1
-        if index <= resume.chunks:
+        witness.see(piece, last=last)
+        if sealer.chunks < resume.chunks:
+            again.take(piece, last=last)
             progress.passed_over = progress.sent
-            continue
-        if left == 0:
-            put(sealer.segment(secrets.token_bytes(SALT_BYTES)))
-            left = limits.SEGMENT_CHUNKS
-        put(sealer.chunk_into(buffer, piece, last=last))
-        left -= 1
-    if index < resume.chunks:
-        raise Refused("share.chunk", f"the host claims {resume.chunks} chunks of {index}")
-    if index == resume.chunks:
-        put(end_frame(resume.chain, resume.chunks))
-    else:
-        put(sealer.end())
+            sending.require_same(sealer, last=last)
+        else:
+            sending.send(sealer, piece, last=last)
+        if sealer.chunks <= HEAD:
+            sending.head = sealer.chain
+    parcel.ending(sending.sealed(sealer))
+    put(sealer.end(0 if plain.summary is None else plain.summary.excluded))
 
 
-def _same(pieces: Pieces, digest: bytes) -> Pieces:
-    state = hashlib.sha256()
-    for piece, last in pieces:
-        state.update(piece)
-        if last and state.digest() != digest:
+class Again:
+    """Seals plain bytes again with salts that were used, to compare: what it seals goes nowhere."""
+
+    def __init__(self, key: bytes, header: bytes, segments: Iterable[wire.Begun]) -> None:
+        """Nothing was seen yet. Raises Refused (share.commitment)."""
+        self.sealer = Sealer(key, header)
+        self._salts = {one.chunk: one.salt for one in segments}
+        self._scratch: memoryview | None = None
+
+    def take(self, piece: Bytes, *, last: bool) -> None:
+        """The next plain bytes. Raises Refused (share.chunk) if no salt is known for them."""
+        salt = self._salts.get(self.sealer.chunks)
+        if salt is not None:
+            self.sealer.segment(salt)
+        if not self.sealer.open:
+            raise Refused("share.chunk", f"chunk {self.sealer.chunks} is in no segment")
+        if self._scratch is None:
+            self._scratch = memoryview(bytearray(limits.CHUNK + AROUND))
+        self.sealer.chunk_into(self._scratch, piece, last)
+
+
+async def same(
+    begin: Callable[[], Again], known: Sealed, head: Sequence[bytes], open_plain: OpenPlain
+) -> bool:
+    """Whether a plain stream is the one that was sealed. Where it goes on behind `head`, most
+    others differ in that, and are not read to the end. Raises SourceError.
+    """
+    again = begin()
+    for piece in head:
+        again.take(piece, last=False)
+    if head and again.sealer.chain != known.head:
+        return False
+    async with open_plain() as plain:
+        return await trio.to_thread.run_sync(_all_same, begin(), known, plain)
+
+
+def _all_same(again: Again, known: Sealed, plain: Plain) -> bool:
+    for piece, last in plain.pieces():
+        again.take(piece, last=last)
+    return again.sealer.chain == known.chain
+
+
+class _Witness:
+    """Holds a stream against one that was sealed to its end before, for the same share: who got
+    that one says that it did not, and only we know.
+    """
+
+    def __init__(self, parcel: Parcel) -> None:
+        self._before = parcel.before
+        segments = () if parcel.before is None else parcel.before.segments
+        self._again = Again(parcel.key, parcel.header, segments)
+
+    def see(self, piece: Bytes, *, last: bool) -> None:
+        """Raises Refused (share.changed) at the last piece."""
+        if self._before is None:
+            return
+        self._again.take(piece, last=last)
+        if last and self._again.sealer.chain != self._before.chain:
             raise Refused("share.changed")
-        yield piece, last
+
+
+@dataclass(slots=True)
+class _Sending:
+    """What goes to the receiver, behind what it has."""
+
+    resume: wire.Resume
+    put: Put
+    head: bytes = b""
+    begun: list[wire.Begun] = field(default_factory=list)
+    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(limits.CHUNK + AROUND)))
+
+    def require_same(self, sealer: Sealer, *, last: bool) -> None:
+        """Raises Refused (share.changed) where what was passed over is not what the host has."""
+        end = sealer.chunks == self.resume.chunks
+        if (end and sealer.chain != self.resume.chain) or (last and not end):
+            raise Refused("share.changed")
+
+    def send(self, sealer: Sealer, piece: Bytes, *, last: bool) -> None:
+        """Seal and send one chunk, in a segment that began after the last break."""
+        if not self.begun or not sealer.open:
+            salt = secrets.token_bytes(SALT_BYTES)
+            self.begun.append(wire.Begun(chunk=sealer.chunks, salt=salt))
+            self.put(sealer.segment(salt))
+        self.put(sealer.chunk_into(self.buffer, piece, last))
+
+    def sealed(self, sealer: Sealer) -> Sealed:
+        """What is known at the end."""
+        return Sealed(
+            segments=(*self.resume.segments, *self.begun), chain=sealer.chain, head=self.head
+        )

@@ -9,33 +9,25 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import trio
 
 from node import config, wire
-from node.bulk_lane import Reach
+from node.bulk_lane import Lanes
 from node.connectors import CONTRACT_BYTES, SourceError
 from node.connectors.process import Source
-from node.net.address import parse
 from node.net.transport import Transport, TransportError
 from node.pipeline import Pipeline
 from node.share_keys import ShareKeys
-from node.share_upload import (
-    OpenPlain,
-    Parcel,
-    Plain,
-    Progress,
-    measure,
-    plain_bytes,
-    plain_of,
-    upload,
-)
+from node.share_plain import OpenPlain, plain_bytes, supply
+from node.share_road import Road
+from node.share_turns import Turns
+from node.share_upload import Again, Parcel, Progress, Sealed, same
 from protocol import kinds, record, shape
 from protocol.attestation.evidence import enclave_id
 from protocol.errors import RULES, Refused
@@ -49,7 +41,7 @@ from protocol.machines.agreement import Collaboration
 from protocol.machines.election import Elected
 from protocol.sealing import wrap
 from protocol.sealing.stream import header_digest
-from protocol.shape import Count, Hash, Max, Name
+from protocol.shape import Hash, Max, Name, Text
 
 PAUSE: Final = 0.5
 """Seconds before the second attempt; each further pause is twice as long."""
@@ -72,8 +64,15 @@ PASSING: Final = frozenset(
 )  # fmt: skip
 """Refusals of a host that time mends: it restarts, syncs, or learns of its election."""
 
+OUT_OF_REACH: Final = frozenset({"source.file", "source.limit"})
+"""Faults of a source that may be gone at the next attempt, with the same rows."""
+
 NO_SOURCE: Final = config.Source(file=Path(), contract=Path(), query=None, exclude=None)
 """Where confidential code is read from: no file of this node holds it."""
+
+PUSHING: Final = "pushing"
+PUSHED: Final = "shared"
+"""Names of what the journal keeps of a push under way, and of the last one that was confirmed."""
 
 KEPT: Final = "kept"
 """The verdict of a receipt for a share that keeps its contract."""
@@ -89,7 +88,8 @@ log = logging.getLogger("village.shares")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
     """A push under way, as the journal keeps it. `share` is the record's id once published; until
-    then `key` is the sealed share key, after that it lies with the share keys.
+    then `key` is the sealed share key, after that it lies with the share keys. `sealed` is there
+    once its last frame may have left.
     """
 
     agreement: Hash
@@ -98,21 +98,22 @@ class Push:
     contract: PathText
     exclude: PathText | None = None
     query: QueryText | None = None
-    digest: Hash
-    size: Count
-    rows: Count
-    excluded: Count
     header: Annotated[bytes, Max(1024)]
     key: Annotated[bytes, Max(128)]
     share: Hash | None = None
+    sealed: Sealed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pushed:
-    """The last share of a dataset that a host confirmed, and the digest of its plain stream."""
+    """The last share of a dataset that a host confirmed; `way` and `why` say how its frames went
+    last (node/share_way.py:Way).
+    """
 
     share: Hash
-    digest: Hash
+    sealed: Sealed
+    way: Name | None = None
+    why: Text | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,6 @@ class Outcome:
 
     share: bytes
     already: bool
-    plain: Plain
     receipt: Receipt
     replicas: int | None = None
 
@@ -133,29 +133,30 @@ Verify = Callable[[Collaboration, bytes, int], Awaitable[Verdict]]
 class Owner:
     """Pushes own data into agreements, and wraps the keys of own shares."""
 
-    def __init__(self, pipeline: Pipeline, transport: Transport, verify: Verify) -> None:
+    def __init__(
+        self, pipeline: Pipeline, transport: Transport, verify: Verify, lanes: Lanes
+    ) -> None:
         """`run` goes on with what was left unfinished."""
         self._verify = verify
         self.pipeline = pipeline
         self.world = pipeline.world
         self.journal = pipeline.journal
-        self.transport = transport
+        self.road = Road(transport, lanes)
         self.keys = ShareKeys(pipeline.journal, pipeline.keyring.store)
-        self._busy: set[str] = set()
-        self._given_up: set[str] = set()
+        self.turns = Turns()
 
     async def run(self) -> None:
         """Go on with unfinished pushes, until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
                 for place, push in self.unfinished().items():
-                    if place not in self._busy | self._given_up and push.dataset != CODE:
+                    if self.turns.is_idle(place) and push.dataset != CODE:
                         nursery.start_soon(self._go_on, place, push)
                 await trio.sleep(LOOK_EVERY)
 
     def unfinished(self) -> dict[str, Push]:
         """Every push that no host confirmed yet."""
-        states = self.journal.states("push/")
+        states = self.journal.states(f"{PUSHING}/")
         return {name: shape.decode(Push, raw) for name, raw in states.items()}
 
     async def push(
@@ -163,21 +164,27 @@ class Owner:
     ) -> Outcome:
         """Bring a source into an agreement; returns when the host and its standbys have it.
 
-        `anew` gives up an unfinished push of other data. Cancelled, it goes on in the background.
-        Raises SourceError (source.*), Refused (share.changed, share.contract, evidence.*, ...).
+        `anew` gives up an unfinished push. Cancelled, it goes on in the background. Raises
+        SourceError (source.*), Refused (share.changed, share.contract, evidence.*, ...).
         """
         collaboration = self.world.collaboration(agreement)
         agreed = self._dataset(collaboration, dataset)
         self._trusted(collaboration)
-        place = _place("push", agreement, dataset)
-        with self._alone(place):
-            self._given_up.discard(place)
-            found = await _open_source(source, agreed)
-            plain = await measure(found)
-            push = self._begin(collaboration, agreed, source, plain, anew=anew)
-            if isinstance(push, Outcome):
-                return push
-            return await self._finish(place, push, plain_of(found, plain.digest))
+        place = _place(PUSHING, agreement, dataset)
+        with self.turns.alone(place):
+            if anew:
+                self.journal.delete_state(place)
+            async with supply(await _open_source(source, agreed)) as found:
+                known = await self._already(collaboration, agreed.id, found.begins, found.open)
+                if known is not None:
+                    return known
+                push = self._begin(collaboration, agreed, source)
+                try:
+                    return await self._finish(place, push, found.open)
+                except SourceError as error:
+                    if error.code not in OUT_OF_REACH:
+                        self.journal.delete_state(place)  # other rows make another share
+                    raise
 
     async def send_code(self, agreement: bytes, raw: bytes) -> Outcome:
         """Bring own confidential code to the elected enclave and its standbys, as a share.
@@ -187,13 +194,25 @@ class Owner:
         collaboration = self.world.collaboration(agreement)
         agreed = self._dataset(collaboration, CODE)
         self._trusted(collaboration)
-        place, digest = _place("push", agreement, CODE), hashlib.sha256(raw).digest()
-        plain = Plain(digest=digest, size=len(raw), rows=0, excluded=0)
-        with self._alone(place):
-            push = self._begin(collaboration, agreed, NO_SOURCE, plain, anew=True)
-            if isinstance(push, Outcome):
-                return push
-            return await self._finish(place, push, plain_bytes(raw))
+        place, open_plain = _place(PUSHING, agreement, CODE), plain_bytes(raw)
+        with self.turns.alone(place):
+            known = await self._already(collaboration, CODE, (), open_plain)
+            if known is not None:
+                return known
+            push = self._begin(collaboration, agreed, NO_SOURCE)
+            return await self._finish(place, push, open_plain)
+
+    def give_up(self, agreement: bytes, dataset: str) -> Push | None:
+        """End an unfinished push; what it was, if there is one. What a host has of it, the owner
+        erases by its key (node/erasing.py).
+        """
+        place = _place(PUSHING, agreement, dataset)
+        push = self.unfinished().get(place)
+        self.journal.delete_state(place)
+        self.turns.end(place)
+        if push is not None:
+            self.road.forget(push.share or b"")
+        return push
 
     async def rewrap(self, share: bytes, candidacy: bytes) -> None:
         """Wrap the key of an own share to the enclave of `candidacy`, and to trusted standbys.
@@ -205,9 +224,18 @@ class Owner:
                 elected = self._trusted(collaboration)
                 if elected.appointment.candidacy != candidacy:
                     raise Refused("term.fenced", "another enclave holds the newest term")
-                await self._wrap_again(collaboration, elected, share)
+                if not await self._wrap_again(collaboration, elected, share):
+                    raise Refused("host.unreachable", "a standby does not answer the challenge")
                 return
         raise Refused("share.binding", "no agreement has this share and this candidacy")
+
+    def way(self, agreement: bytes, share: bytes) -> tuple[str, str | None] | None:
+        """How the frames of an own share went last, and why not by a bulk lane."""
+        for raw in self.journal.states(_place(PUSHED, agreement, "")).values():
+            pushed = shape.decode(Pushed, raw)
+            if pushed.share == share and pushed.way is not None:
+                return pushed.way, pushed.why
+        return None
 
     # --- what may be pushed, and to whom --------------------------------------------------------
 
@@ -286,73 +314,61 @@ class Owner:
 
     async def _wrap_again(
         self, collaboration: Collaboration, elected: Elected, share: bytes
-    ) -> None:
+    ) -> bool:
+        """Whether all whom this node trusts have a wrap now. Raises Refused."""
         wrapped = collaboration.wrapped_to(share)
-        if elected.appointment.enclave in wrapped:
-            return
+        trusted = [
+            candidacy
+            for candidacy in (elected.appointment.candidacy, *elected.appointment.standbys)
+            if not self._doubts(collaboration, elected.term, candidacy)
+        ]
+        wanted = set(map(collaboration.election.enclave_of, trusted))
+        if wanted <= wrapped:
+            return True
         header = collaboration.shares[share][1].header
         key = self.keys.of(share, header)
         wraps = await self._wraps(collaboration, elected, key, header, wrapped)
-        await self.pipeline.publish(collaboration.id, "rewrap", Rewrap(share=share, wraps=wraps))
+        if wraps:
+            rewrap = Rewrap(share=share, wraps=wraps)
+            await self.pipeline.publish(collaboration.id, "rewrap", rewrap)
+        return wanted <= wrapped | {one.enclave for one in wraps}
 
     # --- the steps of a push --------------------------------------------------------------------
 
-    def _begin(
-        self,
-        collaboration: Collaboration,
-        agreed: Dataset,
-        source: config.Source,
-        plain: Plain,
-        *,
-        anew: bool,
-    ) -> Push | Outcome:
-        """The push of these data: begun now or before, or what became of it. Raises Refused
-        (share.changed).
-        """
-        known = self._already(collaboration, agreed.id, plain)
-        if known is not None:
-            return known
-        place = _place("push", collaboration.id, agreed.id)
-        push = self._unfinished(place, plain, anew=anew)
-        if push is None:
-            push = self._prepare(collaboration, agreed, source, plain)
-            self.journal.put_state(place, shape.encode(push))
+    def _begin(self, collaboration: Collaboration, agreed: Dataset, source: config.Source) -> Push:
+        """The push of a source: the one that was left unfinished, or a new one."""
+        place = _place(PUSHING, collaboration.id, agreed.id)
+        raw = self.journal.state(place)
+        if raw is None:
+            push = self._prepare(collaboration, agreed, source)
+        else:
+            push = replace(shape.decode(Push, raw), **_origin(source))
+        self.journal.put_state(place, shape.encode(push))
         return push
 
-    @contextmanager
-    def _alone(self, place: str) -> Iterator[None]:
-        if place in self._busy:
-            raise Refused("share.busy", "this dataset is being pushed")
-        self._busy.add(place)
-        try:
-            yield
-        finally:
-            self._busy.discard(place)
-
-    def _already(self, collaboration: Collaboration, dataset: str, plain: Plain) -> Outcome | None:
+    async def _already(
+        self,
+        collaboration: Collaboration,
+        dataset: str,
+        head: Sequence[bytes],
+        open_plain: OpenPlain,
+    ) -> Outcome | None:
         """The share that has these data already, if it is current and its receipt is good."""
-        raw = self.journal.state(_place("pushed", collaboration.id, dataset))
+        raw = self.journal.state(_place(PUSHED, collaboration.id, dataset))
         kept = collaboration.current_shares().get((dataset, self.world.me.did))
         if raw is None or kept is None or kept.receipt is None:
             return None
         known = shape.decode(Pushed, raw)
-        same = (kept.record.id, plain.digest) == (known.share, known.digest)
-        if not same or kept.receipt.verdict != KEPT:
+        if kept.record.id != known.share or kept.receipt.verdict != KEPT:
             return None
-        return Outcome(share=known.share, already=True, plain=plain, receipt=kept.receipt)
-
-    def _unfinished(self, place: str, plain: Plain, *, anew: bool) -> Push | None:
-        raw = self.journal.state(place)
-        push = shape.decode(Push, raw) if raw is not None else None
-        if push is None or push.digest == plain.digest:
-            return push
-        if not anew:
-            raise Refused("share.changed")
-        self.journal.delete_state(place)
-        return None
+        key = self.keys.of(known.share, kept.share.header)
+        begin = partial(Again, key, kept.share.header, known.sealed.segments)
+        if not await same(begin, known.sealed, head, open_plain):
+            return None
+        return Outcome(share=known.share, already=True, receipt=kept.receipt)
 
     def _prepare(
-        self, collaboration: Collaboration, dataset: Dataset, source: config.Source, plain: Plain
+        self, collaboration: Collaboration, dataset: Dataset, source: config.Source
     ) -> Push:
         """A new share: its key and header, not yet published."""
         key = secrets.token_bytes(wrap.KEY_BYTES)
@@ -369,52 +385,43 @@ class Owner:
         return Push(
             agreement=collaboration.id,
             dataset=dataset.id,
-            file=str(source.file),
-            contract=str(source.contract),
-            exclude=None if source.exclude is None else str(source.exclude),
-            query=source.query,
-            digest=plain.digest,
-            size=plain.size,
-            rows=plain.rows,
-            excluded=plain.excluded,
             header=header,
             key=self.keys.seal(key, header),
+            **_origin(source),
         )
 
     async def _go_on(self, place: str, push: Push) -> None:
         """Finish, in the background, a push that was left."""
         try:
-            with self._alone(place):
+            with self.turns.alone(place):
                 collaboration = self.world.collaboration(push.agreement)
-                source = await _open_source(
-                    _configured(push), self._dataset(collaboration, push.dataset)
-                )
-                if (await measure(source)).digest != push.digest:
-                    raise Refused("share.changed")
-                await self._finish(place, push, plain_of(source, push.digest))
+                agreed = self._dataset(collaboration, push.dataset)
+                async with supply(await _open_source(_configured(push), agreed)) as found:
+                    await self._finish(place, push, found.open)
         except Refused as error:
-            self._given_up.add(place)
+            self.turns.stopped[place] = str(error)
             self.pipeline.refuse(error, push.share or push.agreement, None, push.agreement)
         except (SourceError, OSError) as error:
-            self._given_up.add(place)
+            self.turns.stopped[place] = str(error)
             log.warning("push of %s: %s", push.dataset, error)
 
     async def _finish(self, place: str, push: Push, open_plain: OpenPlain) -> Outcome:
         push = await self._patiently(push, partial(self._publish, place, push))
-        taken = await self._patiently(push, partial(self._attempt, push, open_plain))
+        taken = await self._patiently(push, partial(self._attempt, place, open_plain))
+        push = self._kept(place)
         receipt = await self._read_receipt(push, taken)
         share = push.share or b""
-        if receipt.verdict == KEPT:
-            pushed = shape.encode(Pushed(share=share, digest=push.digest))
-            self.journal.put_state(_place("pushed", push.agreement, push.dataset), pushed)
+        if receipt.verdict == KEPT and push.sealed is not None:
+            last = self.road.last(share)
+            way, why = (None, None) if last is None else (last.way, last.why)
+            pushed = shape.encode(Pushed(share=share, sealed=push.sealed, way=way, why=why))
+            self.journal.put_state(_place(PUSHED, push.agreement, push.dataset), pushed)
         self.journal.delete_state(place)
+        self.road.forget(share)
         if receipt.verdict != KEPT:
             raise Refused("share.contract", receipt.verdict)
         self._note("share taken", push, replicas=taken.replicas, rows=receipt.rows)
-        plain = Plain(digest=push.digest, size=push.size, rows=push.rows, excluded=push.excluded)
-        return Outcome(
-            share=share, already=False, plain=plain, receipt=receipt, replicas=taken.replicas
-        )
+        return Outcome(share=share, already=False, receipt=receipt, replicas=taken.replicas)
 
     async def _publish(self, place: str, push: Push) -> Push:
         """Publish the share record, once: one that a crash cut off is found by its header."""
@@ -433,19 +440,18 @@ class Owner:
                 wraps=await self._wraps(
                     collaboration, self._trusted(collaboration), key, push.header
                 ),
-                excluded=push.excluded,
                 replaces=None if before is None else before.record.id,
             )
             share = (await self.pipeline.publish(push.agreement, "share", body)).id
         self.keys.keep(share, push.key)
         push = replace(push, share=share, key=b"")
         self.journal.put_state(place, shape.encode(push))
-        self._note("share sealed", push, rows=push.rows, excluded=push.excluded, total=push.size)
+        self._note("share sealed", push)
         return push
 
     async def _patiently(self, push: Push, step: Callable[[], Awaitable[T]]) -> T:
         """A step towards whoever is the elected host, as often as it takes."""
-        pause, broken = PAUSE, 0
+        pause, broken, why = PAUSE, 0, ""
         while True:
             try:
                 return await step()
@@ -453,50 +459,68 @@ class Owner:
                 broken += error.code == "share.chunk"
                 if error.code not in PASSING or broken == BROKEN:
                     raise
-                log.info("push of %s: %s", push.dataset, error)
+                why = str(error)
             except (TransportError, trio.BrokenResourceError, trio.TooSlowError) as error:
-                log.info("push of %s: %s", push.dataset, error)
+                why = str(error) or type(error).__name__
+            log.info("push of %s: %s", push.dataset, why)
+            self._note("share waits", push, why=why, seconds=round(pause))
             await trio.sleep(pause * (0.75 + secrets.randbelow(50) / 100))
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _attempt(self, push: Push, open_plain: OpenPlain) -> wire.ShareTaken:
+    def _kept(self, place: str) -> Push:
+        """What the journal says of a push by now. Raises Refused (share.changed): given up."""
+        raw = self.journal.state(place)
+        if raw is None:
+            raise Refused("share.changed", "this push was given up")
+        return shape.decode(Push, raw)
+
+    def _keep_sealed(self, place: str, sealed: Sealed) -> None:
+        self.journal.put_state(place, shape.encode(replace(self._kept(place), sealed=sealed)))
+
+    async def _attempt(self, place: str, open_plain: OpenPlain) -> wire.ShareTaken:
+        push = self._kept(place)
         collaboration = self.world.collaboration(push.agreement)
         self._dataset(collaboration, push.dataset)
         elected = self._trusted(collaboration)
         share = push.share or b""
-        await self._wrap_again(collaboration, elected, share)
+        if elected.appointment.enclave not in collaboration.wrapped_to(share):
+            await self._wrap_again(collaboration, elected, share)
         signed = collaboration.shares[share][0]
         parcel = Parcel(
             share=share,
             key=self.keys.of(share, push.header),
             header=push.header,
             offer=wire.OfferShare(agreement=push.agreement, share=signed.raw),
-            size=push.size,
             open_plain=open_plain,
+            before=push.sealed,
+            ending=partial(trio.from_thread.run_sync, self._keep_sealed, place),
         )
         peers = self.world.peers_of(elected.appointment.host)
-        reach = Reach(_hosts(elected), self.transport.connect)
+        send = partial(
+            self.road.send,
+            addresses=elected.candidacy.addresses,
+            parcel=parcel,
+            report=partial(self._report, push),
+        )
         for peer in peers[:-1]:
             try:
-                return await self._send(peer, reach, parcel, push)
+                return await send(peer)
             except TransportError as error:
                 log.info("push of %s to %s: %s", push.dataset, peer, error)
-        return await self._send(peers[-1], reach, parcel, push)
+        return await send(peers[-1])
 
-    async def _send(self, peer: str, reach: Reach, parcel: Parcel, push: Push) -> wire.ShareTaken:
-        def report(progress: Progress) -> None:
-            self._note(
-                "share progress",
-                push,
-                sent=progress.sent,
-                total=progress.total,
-                rate=int(progress.rate),
-                left=None if progress.left is None else round(progress.left),
-                lane=progress.lane,
-            )
-
-        stream = await self.transport.open(peer, wire.SHARE)
-        return await upload(stream, parcel, report, reach)
+    def _report(self, push: Push, progress: Progress) -> None:
+        self._note(
+            "share progress",
+            push,
+            sent=progress.sent,
+            total=progress.total,
+            rate=int(progress.rate),
+            left=None if progress.left is None else round(progress.left),
+            lane=progress.by_lane,
+            way=progress.way,
+            why=progress.why,
+        )
 
     async def _read_receipt(self, push: Push, taken: wire.ShareTaken) -> Receipt:
         """The enclave's receipt, as the host handed it over, held against the topic's gate."""
@@ -506,6 +530,8 @@ class Owner:
         enclaves = {c.enclave.signing for _, c in collaboration.election.candidacies.values()}
         if found.key not in enclaves or receipt.share != push.share:
             raise Refused("share.binding", "the receipt is for another share, or by no enclave")
+        if push.sealed is None or receipt.digest != push.sealed.chain:
+            raise Refused("share.binding", "the receipt is for another stream than was sent")
         await self.pipeline.take([taken.receipt])
         return receipt
 
@@ -528,20 +554,21 @@ def _datasets(document: Agreement) -> Iterator[Dataset]:
         yield Dataset(id=CODE, contract=agreed[0], person="", sources=by)
 
 
+def _origin(source: config.Source) -> dict[str, Any]:
+    """Where a push reads, for the journal."""
+    return {
+        "file": str(source.file),
+        "contract": str(source.contract),
+        "exclude": None if source.exclude is None else str(source.exclude),
+        "query": source.query,
+    }
+
+
 def _configured(push: Push) -> config.Source:
     exclude = None if push.exclude is None else Path(push.exclude)
     return config.Source(
         file=Path(push.file), contract=Path(push.contract), query=push.query, exclude=exclude
     )
-
-
-def _hosts(elected: Elected) -> list[str]:
-    """Where a bulk lane may be dialled: only what the host's own candidacy says."""
-    found = []
-    for text in elected.candidacy.addresses:
-        with suppress(TransportError):
-            found.append(parse(text).host)
-    return list(dict.fromkeys(found))
 
 
 async def _open_source(source: config.Source, dataset: Dataset) -> Source:

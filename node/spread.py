@@ -38,6 +38,9 @@ PULL_EVERY = 3.0
 LOOK_EVERY = 1.0
 """Seconds between two attempts to reach members whose addresses are known."""
 
+ASK_EVERY = 10.0
+"""Seconds between two questions to a member where those are that are not reached."""
+
 QUEUE = 2048
 """Records waiting for one peer; beyond it they are dropped, and a pull brings them."""
 
@@ -307,7 +310,10 @@ class Spread:
                 self.pull_soon(self._random.choice(free))
 
     async def _keep_looking(self) -> None:
-        """Dial members that are not reached, several at once: some addresses lead nowhere."""
+        """Dial members that are not reached, several at once: some addresses lead nowhere. Who
+        came back at another address may be unable to dial this node: others know where it is.
+        """
+        asked = trio.current_time()
         while True:
             known = [(row.peer, row.addresses) for row in self.pipeline.journal.peers()]
             members = self._members()
@@ -317,7 +323,23 @@ class Spread:
                 self._look_for(_peer_of(address), (address,))
             for peer, addresses in known:
                 self._look_for(peer, addresses)
+            if trio.current_time() - asked >= ASK_EVERY:
+                asked = trio.current_time()
+                self._ask_around(members)
             await trio.sleep(LOOK_EVERY)
+
+    def _ask_around(self, members: set[str]) -> None:
+        """Ask one member where those are that are away."""
+        here = sorted(self._reached & members)
+        away = members - self._reached - {self.transport.peer_id}
+        if here and away and self._nursery is not None:
+            self._nursery.start_soon(self._ask_one, self._random.choice(here))
+
+    async def _ask_one(self, peer: str) -> None:
+        try:
+            await self.introduce(peer)
+        except FAULTS as error:
+            log.debug("ask %s: %s", peer, error)
 
     def _look_for(self, peer: str, addresses: Sequence[str]) -> None:
         away = peer not in self._reached and peer != self.transport.peer_id

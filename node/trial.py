@@ -3,12 +3,14 @@
 """
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,21 +63,23 @@ def run(wanted: Wanted) -> dict[str, Any]:
     bundle = wanted.checked.bundle
     entry = entry_of(bundle, wanted.entry)
     _require_tables(bundle, wanted.tables)
-    with tempfile.TemporaryDirectory(prefix="village-try-") as folder:
-        words = []
+    words: list[str] = []
+    files: tuple[int, ...] = ()
+    with ExitStack() as held:
         for dataset in bundle.manifest.inputs:
             contract = _contract(wanted, dataset)
             person = wanted.persons.get(dataset) or contract_file.person(contract) or PERSON
-            table = Path(folder, f"{dataset}.arrow")
-            document = Path(folder, f"{dataset}.odcs.yaml")
-            document.write_bytes(contract)
+            table, document = held.enter_context(_memory()), held.enter_context(_memory())
+            document.write(contract)
             source = Source(file=wanted.tables[dataset], contract=contract, person=person)
             trio.run(_read, source, table)
-            words += ["--table", f"{dataset}={table}", "--contract", f"{dataset}={document}"]
+            words += ["--table", f"{dataset}={_seen(table)}"]
+            words += ["--contract", f"{dataset}={_seen(document)}"]
             words += ["--person", f"{dataset}={person}"]
+            files += (table.fileno(), document.fileno())
         for name, file in wanted.states.items():
             words += ["--state", f"{name}={file}"]
-        return _start(wanted, entry.name, words)
+        return _start(wanted, entry.name, words, files)
 
 
 def entry_of(bundle: Bundle, name: str | None) -> Entry:
@@ -109,19 +113,34 @@ def _contract(wanted: Wanted, dataset: str) -> bytes:
     return bundle.files[files[dataset]]
 
 
-async def _read(source: Source, table: Path) -> None:
+@contextmanager
+def _memory() -> Iterator[FileIO]:
+    """A file in memory alone: of rows that are somebody's nothing stays, however this ends."""
+    with open(os.memfd_create("village-try"), "wb", buffering=0) as file:
+        yield file
+
+
+def _seen(file: FileIO) -> str:
+    """The file as a process sees it to which it is passed."""
+    return f"/proc/self/fd/{file.fileno()}"
+
+
+async def _read(source: Source, table: FileIO) -> None:
     """Read a file as a provider's node does, into `table`. Raises SourceError."""
     async with reading(source) as rows:
         await trio.to_thread.run_sync(partial(_write, table, rows.pieces))
 
 
-def _write(table: Path, pieces: Any) -> None:  # noqa: ANN401 (a method of Reading)
-    with table.open("wb") as file:
-        for piece, _ in pieces():
-            file.write(piece)
+def _write(table: FileIO, pieces: Any) -> None:  # noqa: ANN401 (a method of Reading)
+    for piece, _ in pieces():
+        rest = piece
+        while rest:
+            rest = rest[table.write(rest) :]
 
 
-def _start(wanted: Wanted, entry: str, words: list[str]) -> dict[str, Any]:
+def _start(
+    wanted: Wanted, entry: str, words: Sequence[str], files: Sequence[int]
+) -> dict[str, Any]:
     command = [sys.executable, "-m", "enclave_host.main", "try", *words]
     command += ["--environment", str(wanted.environment), "--entry", entry]
     command += ["--parameters", json.dumps(dict(wanted.parameters))]
@@ -129,7 +148,11 @@ def _start(wanted: Wanted, entry: str, words: list[str]) -> dict[str, Any]:
     command += ["--precision", str(wanted.precision)]
     command += [] if wanted.out is None else ["--out", str(wanted.out.absolute())]
     done = subprocess.run(  # noqa: S603 (our own command line)
-        command, input=shape.encode(wanted.checked.bundle), capture_output=True, check=False
+        command,
+        input=shape.encode(wanted.checked.bundle),
+        capture_output=True,
+        check=False,
+        pass_fds=files,
     )
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]

@@ -32,6 +32,11 @@ ShortText = Annotated[str, Max(512)]
 FRAME: Final = limits.FRAME
 """Bound of one frame body; larger blobs travel in pieces."""
 
+SEGMENTS: Final = limits.ITEMS - 8
+"""Segments of one unfinished share, one for each start. A large share has up to five without any
+break, and all must fit one list.
+"""
+
 PIECE: Final = limits.CHUNK
 """Bytes of a blob in one answer."""
 
@@ -269,10 +274,17 @@ class AskRewrap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliver:
-    """A sealed output for the receiver, or for a person whose mailbox it keeps -> Done."""
+    """Sealed outputs for the receiver, or for people whose mailboxes it keeps -> Delivered."""
 
     agreement: Hash
-    delivery: Delivery
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """All but those at the places `lacking` are kept; the host brings these again."""
+
+    lacking: tuple[Count, ...] = ()
 
 
 SESSION_WIRE: Final = Dialogue(
@@ -338,8 +350,8 @@ class OfferPersonShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneOffer:
-    """Where a bulk lane may be dialled, on the hosts of the connection or the candidacy; `ticket`
-    is shown there, `key` never (node/bulk_lane.py).
+    """Where a bulk lane may be dialled, on the hosts of the connection or the candidacy; what is
+    shown there is drawn from `ticket`, and `key` never travels there (node/bulk_lane.py).
     """
 
     port: Count
@@ -348,20 +360,41 @@ class LaneOffer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A segment of a sealed stream: the index of its first chunk, and its salt."""
+
+    chunk: Count
+    salt: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
-    """Where to go on: chunks verified and stored, and the chain digest after them. With `lane` the
-    sender says by ChooseWay how its frames will come.
+    """Where to go on: chunks verified and stored, the chain digest after them, and the segments
+    that they are in, by which an owner holds its source against them. With `lane`, or where the
+    receiver `dials` a lane of the sender, that says by ChooseWay how its frames come.
     """
 
     chunks: Count
     chain: Hash
     finished: bool
     lane: LaneOffer | None = None
+    dials: bool = False
+    segments: Annotated[tuple[Begun, ...], Max(SEGMENTS)] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChooseWay:
-    """The sender's answer to a lane: its frames come by it, or, as ShareFrame, by this stream."""
+    """How the sender's frames come: by the receiver's lane, by its own one, which it offers, ->
+    Dialled, or by this stream as ShareFrame.
+    """
+
+    lane: bool
+    offer: LaneOffer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialled:
+    """Whether the receiver came to the sender's lane; if not, the frames come by this stream."""
 
     lane: bool
 
@@ -400,5 +433,7 @@ class Replicate:
 
 
 REPLICA_WIRE: Final = Dialogue(
-    {"replicate": Replicate, "frame": ShareFrame}, FRAME + 4096, "session.request"
+    {"replicate": Replicate, "way": ChooseWay, "frame": ShareFrame},
+    FRAME + 4096,
+    "session.request",
 )

@@ -339,6 +339,8 @@ def _runs(document: Agreement) -> Iterator[str]:
     orders = (*runs.by, *(did for trigger in runs.triggers for did in trigger.by))
     if not orders or not runs.at_most or not runs.attempts:
         yield "runs: somebody must be able to order at least one"
+    if runs.at_most > limits.RUNS:
+        yield f"runs: at most {limits.RUNS} in one agreement"
     if not parties.issuperset(orders):
         yield "runs: ordered by no party"
     yield from _unique("runs: by", runs.by)

@@ -64,6 +64,16 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Inherit:
+    """Host: show the enclave of `term` the sealed lineage with digest `lineage`, which the newest
+    run pins: it wraps the key to its standbys, or says that it is lost.
+    """
+
+    term: int
+    lineage: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Rewrap:
     """Owner: wrap the key of the own share to the enclave of `candidacy`, newly elected."""
 
@@ -79,4 +89,15 @@ class Tell:
     subject: bytes
 
 
-Effect = Publish | Challenge | OpenAgreement | Appoint | Summon | Execute | Release | Rewrap | Tell
+Effect = (
+    Publish
+    | Challenge
+    | OpenAgreement
+    | Appoint
+    | Summon
+    | Execute
+    | Release
+    | Inherit
+    | Rewrap
+    | Tell
+)

@@ -14,6 +14,7 @@ from protocol import limits
 from protocol.dialogue import Dialogue
 from protocol.kinds.host import EnclaveKeys
 from protocol.kinds.run import Delivery, Raw
+from protocol.kinds.share import WrapBytes
 from protocol.kinds.space import RawRecord
 from protocol.shape import Count, Hash, Key, Max, Name
 
@@ -22,6 +23,11 @@ Blob = Annotated[bytes, Max(limits.BLOB)]
 Evidence = Annotated[bytes, Max(limits.EVIDENCE)]
 Credential = Annotated[bytes, Max(limits.CREDENTIAL)]
 Secret = Annotated[bytes, Max(64)]
+Shares = Annotated[tuple[Hash, ...], Max(limits.SHARES)]
+"""Ids of shares: of all that an agreement may have."""
+
+Wraps = Annotated[tuple[WrapBytes, ...], Max(limits.HEIRS)]
+"""The key of a sealed lineage, wrapped to this enclave: by one enclave, or by several."""
 
 FRAME_LIMIT: Final = limits.BLOB + limits.FRAME
 """The largest frame: a blob (algorithm bundle, sealed lineage) with its envelope."""
@@ -204,6 +210,23 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """The host has these shares stored, receipts and all -> Lacking: those that the enclave must be
+    shown by ShareBegin, for it has no key of them. Of many shares the host asks several times.
+    """
+
+    agreement: Hash
+    shares: tuple[Hash, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lacking:
+    """The shares that are new to this enclave."""
+
+    shares: tuple[Hash, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stops:
     """Raw stop tokens that the statements of a run name -> Done."""
 
@@ -221,19 +244,33 @@ class Summon:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inherit:
+    """The certificates of all runs, in order, and the newest sealed lineage whose key is wrapped to
+    this enclave, or none -> Records: a `bequest` for the standbys, or that it is `lost`.
+    """
+
+    agreement: Hash
+    runs: tuple[Frame, ...]
+    lineage: Blob | None = None
+    wraps: Wraps = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepare:
     """The statements -> Prepared: all checks before anything opens (statements, stops, consents,
     digests, budget). What fails is answered as a refusal: nothing has started, the number stays.
 
     `runs` are the certificates of all runs so far, in order; `lineage` the blob that the newest
-    released one names. `terms` are the earlier terms whose run records the statements show, and
-    `leaves` the leaves of the newest such record: what it used is chosen again by them.
+    released one names, `wraps` its key. `terms` are the earlier terms whose run records the
+    statements show, and `leaves` the leaves of the newest such record: what it used is chosen again
+    by them.
     """
 
     agreement: Hash
     number: Count
     statements: tuple[Raw, ...]
     lineage: Blob | None = None
+    wraps: Wraps = ()
     runs: tuple[Frame, ...] = ()
     terms: tuple[Predecessor, ...] = ()
     leaves: Blob | None = None
@@ -245,20 +282,29 @@ class Prepared:
     record. `adopted` is the id of the run record of an earlier term that is adopted.
     """
 
-    shares: tuple[Hash, ...]
+    shares: Shares
     started: Raw
     adopted: Hash | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """Replay of one frame of a stored share for the run; the last has `end` -> Done."""
+class StoredFrame:
+    """One frame of a stored share; the last has `end`."""
 
-    agreement: Hash
-    number: Count
     share: Hash
     frame: Frame
     end: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Replay of frames of stored shares for the run -> Done. Those of one share come in order; of
+    small shares many come at once.
+    """
+
+    agreement: Hash
+    number: Count
+    frames: tuple[StoredFrame, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,27 +318,41 @@ class Conclude:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concluded:
     """The raw run record; `leaves` (sorted 32-byte leaves, concatenated) and the sealed lineage
-    are blobs for the host to store: their digests stand in the run record.
+    are blobs for the host to store: their digests stand in the run record. `bequest` is the raw
+    record that wraps the lineage's key: it comes before the run record in the enclave's feed.
     """
 
     run: Raw
     leaves: Blob
     lineage: Blob | None = None
+    bequest: Raw | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """The run certificate (q votes) -> Released."""
+    """The run certificate (q votes) -> Released: the deliveries from the place `after` on."""
 
     agreement: Hash
     certificate: Frame
+    after: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """Sealed outputs to carry to their recipients; the same again when asked again."""
+    """Sealed outputs to carry to their recipients, as many as fit into a page; the same again when
+    asked again. `more`: others follow.
+    """
 
     deliveries: tuple[Delivery, ...]
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """All that was released of a run record arrived: the enclave may forget it -> Done."""
+
+    agreement: Hash
+    run: Hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,9 +376,9 @@ REQUESTS: Final[dict[str, type[Any]]] = {
     "hello": Hello, "attest": Attest, "join": Join, "introduce": Introduce,
     "provide": Provide, "appoint": Appoint, "beat": Beat,
     "share-begin": ShareBegin, "share-frame": ShareFrame, "share-stream": ShareStream,
-    "share-end": ShareEnd, "forget": Forget,
+    "share-end": ShareEnd, "forget": Forget, "compare": Compare,
     "stops": Stops, "summon": Summon, "prepare": Prepare, "load": Load, "conclude": Conclude,
-    "release": Release, "feed": Feed,
+    "inherit": Inherit, "release": Release, "carried": Carried, "feed": Feed,
 }  # fmt: skip
 """The closed list of what a host may ask of an enclave."""
 

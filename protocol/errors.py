@@ -488,8 +488,8 @@ RULES: Final[dict[str, Rule]] = {
         "An output has no agreed recipient.", "Name the recipient in the agreement."
     ),
     "gate.lineage": Rule(
-        "The record of earlier released results is missing, so min_change cannot be checked.",
-        "The host must restore the sealed lineage of the agreement.",
+        "The record of earlier released results is lost, so min_change cannot be checked.",
+        "A host whose enclave has it must take over; else agree on a new version of the agreement.",
     ),
     # --- datacage ----------------------------------------------------------------------------
     "cage.no-tier": Rule(

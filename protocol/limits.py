@@ -56,6 +56,18 @@ SHARE: Final = 1024 * 1024 * 1024 * 1024
 PERSON_SHARE: Final = 64 * 1024 * 1024
 """Plain bytes of one person's share; a vault holds rows, not databases."""
 
+PEOPLE: Final = 10_000
+"""People's shares in one agreement, and in one run: what is named of each (32 bytes of an id or a
+leaf, a receipt of half a KiB, a consent in memory) then adds up to megabytes, never more."""
+
+SHARES: Final = 10_000 + 1024
+"""Shares in one agreement: all people's, and of its organizations as many as a list holds. The two
+are counted apart, so that people keep no organization out."""
+
+PEOPLE_PUSHES: Final = 3 * 10_000
+"""Shares pushed by people in one term: each has a receipt in the enclave's feed, which holds FEED
+records, and its runs must have room there too. Beyond, only who pushed none yet is heard."""
+
 BLOB: Final = 16 * 1024 * 1024
 """A bundle, contract, schema or notice; larger things are data and belong into shares."""
 
@@ -79,6 +91,10 @@ PARAMETERS: Final = 64 * 1024
 
 OUTPUT: Final = 16 * 1024 * 1024
 """JSON that an algorithm may return before the gate looks at it."""
+
+HEIRS: Final = 32
+"""Enclaves to which one record wraps the key of a lineage, the host's and its first standbys: each
+wrap is 1.2 kB."""
 
 STATE: Final = 4 * 1024 * 1024
 """All states of one agreement: they travel in the sealed lineage at every run."""
@@ -104,6 +120,9 @@ CHANGES: Final = 64
 
 INVITES: Final = 1024
 """Invites by one key in one space: each brings an identity that every member keeps."""
+
+RUNS: Final = 1024
+"""Run numbers of one agreement: each run is shown the certificates of all before it."""
 
 ORDERS: Final = 64
 """Orders of one party that wait in an agreement; more is a queue that nobody reads."""

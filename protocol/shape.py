@@ -120,6 +120,9 @@ def _plain_reader(kind: type) -> Reader:
 
 def _bounded_reader(arguments: tuple[Any, ...]) -> Reader:
     base, *bounds = arguments
+    if typing.get_origin(base) is tuple:
+        (most,) = (bound.size for bound in bounds)
+        return _list_reader(typing.get_args(base), most)
     inner, checks = _reader(base), [_bound_check(bound) for bound in bounds]
 
     def read(value: Any) -> Any:  # noqa: ANN401
@@ -186,12 +189,14 @@ def _optional_reader(options: tuple[Any, ...]) -> Reader:
     return read
 
 
-def _list_reader(arguments: tuple[Any, ...]) -> Reader:
+def _list_reader(arguments: tuple[Any, ...], most: int = limits.ITEMS) -> Reader:
+    """`most` items: what a list's own bound says, which may be higher than that of all others."""
+
     def read(value: Any) -> Any:  # noqa: ANN401
         if not isinstance(value, list):
             raise _Mismatch("must be a list")
-        if len(value) > limits.ITEMS:
-            raise _Mismatch(f"more than {limits.ITEMS} items")
+        if len(value) > most:
+            raise _Mismatch(f"more than {most} items")
         inner, found = _reader(arguments[0]), []
         try:
             for item in value:

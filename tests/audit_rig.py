@@ -402,7 +402,7 @@ class Story:
                 Wrap(enclave=enclave_id(one.keys), sealed=noise(f"wrap {owner.name}", 1168))
                 for one in ENCLAVES.values()
             )
-            share = Share(header=shape.encode(header), wraps=wraps, excluded=0)
+            share = Share(header=shape.encode(header), wraps=wraps)
             self.shares.append(self.agreement.must(owner, "share", share).id)
         for share_id in self.shares:
             receipt = Receipt(

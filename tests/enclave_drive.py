@@ -3,19 +3,22 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from enclave_host import environment
+from enclave_host import environment, lineage
 from enclave_host.attest.simulated import SimulatedAttester
 from enclave_host.cage import Cage, Limits
 from enclave_host.enclave import Enclave
 from enclave_host.inputs import Datacage
+from enclave_host.lineage import Lineage
 from enclave_host.private import Room
+from node.host_shares import batches
 from protocol import enclave_wire as wire
-from protocol import limits, record, shape, token
+from protocol import kinds, limits, record, shape, token
 from protocol.attestation.evidence import enclave_id
 from protocol.dialogue import Done
 from protocol.errors import RULES, Refused
@@ -53,6 +56,7 @@ class Host:
         self.stored: dict[bytes, tuple[bytes, ...]] = {}
         self.runs: list[bytes] = []
         self.lineage: bytes | None = None
+        self.bequests: list[run.Bequest] = []
 
     def join(self) -> "Host":
         self.door.ask(wire.Join(opening=self.rig.opening), Done)
@@ -134,26 +138,64 @@ class Host:
         self.door.ask(wire.Stops(agreement=self.rig.id, stops=stops), Done)
         return tuple(token.open_(stop, "stop", Stop).id for stop in stops)
 
+    @property
+    def wraps(self) -> tuple[bytes, ...]:
+        """The key of the lineage, as far as it was wrapped to this enclave."""
+        wraps = [one for bequest in self.bequests for one in bequest.wraps]
+        return tuple(one.sealed for one in wraps if one.enclave == self.id)
+
+    def take_over(self, before: "Host") -> None:
+        """What another host brought so far: certificates, the sealed lineage, wraps of its key."""
+        self.runs, self.lineage = list(before.runs), before.lineage
+        self.bequests = list(before.bequests)
+
+    def inherit(self, **changes: Any) -> list[Record]:
+        """Show the enclave the lineage; what it says of it."""
+        request = wire.Inherit(
+            agreement=self.rig.id, runs=tuple(self.runs), lineage=self.lineage, wraps=self.wraps
+        )
+        answer = self.door.ask(replace(request, **changes), wire.Records)
+        made = [record.parse(raw) for raw in answer.records]
+        self.bequests += [kinds.read(run.Bequest, one) for one in made if one.kind == "bequest"]
+        return made
+
+    def keep_lineage(self, concluded: wire.Concluded) -> None:
+        """What a run left of the lineage, whoever computed it."""
+        if concluded.lineage is not None:
+            self.lineage = concluded.lineage
+            bequest = record.parse(concluded.bequest or b"")
+            self.bequests = [kinds.read(run.Bequest, bequest)]
+
+    def open_lineage(self) -> Lineage:
+        """What lies in the lineage of the run computed last; its enclave is in this process."""
+        blob = self.concluded.lineage or b""
+        bequest = kinds.read(run.Bequest, record.parse(self.concluded.bequest or b""))
+        wraps = [one.sealed for one in bequest.wraps if one.enclave == self.id]
+        vault = self.door.enclave.vault
+        pinned = lineage.digest(blob)
+        return lineage.open_(blob, pinned, wraps, self.rig.id, vault.seed, vault.id)[0]
+
     def prepare(self, number: int, statements: tuple[bytes, ...], **changes: Any) -> wire.Prepared:
         request = wire.Prepare(
             agreement=self.rig.id,
             number=number,
             statements=statements,
             lineage=self.lineage,
+            wraps=self.wraps,
             runs=tuple(self.runs),
         )
         prepared: wire.Prepared = self.door.ask(replace(request, **changes), wire.Prepared)
         return prepared
 
     def load(self, number: int, prepared: wire.Prepared) -> None:
-        for share in prepared.shares:
-            stored = self.stored[share]
-            for place, frame in enumerate(stored, 1):
-                self.load_frame(number, share, frame, place == len(stored))
+        for frames in batches(lambda share: iter(self.stored[share]), prepared.shares):
+            self.load_frames(number, frames)
 
     def load_frame(self, number: int, share: bytes, frame: bytes, end: bool) -> None:
-        request = wire.Load(agreement=self.rig.id, number=number, share=share, frame=frame, end=end)
-        self.door.ask(request, Done)
+        self.load_frames(number, (wire.StoredFrame(share=share, frame=frame, end=end),))
+
+    def load_frames(self, number: int, frames: tuple[wire.StoredFrame, ...]) -> None:
+        self.door.ask(wire.Load(agreement=self.rig.id, number=number, frames=frames), Done)
 
     def conclude(self, number: int) -> wire.Concluded:
         request = wire.Conclude(agreement=self.rig.id, number=number)
@@ -161,9 +203,18 @@ class Host:
         return concluded
 
     def release(self, certificate: bytes) -> tuple[run.Delivery, ...]:
-        request = wire.Release(agreement=self.rig.id, certificate=certificate)
-        deliveries: tuple[run.Delivery, ...] = self.door.ask(request, wire.Released).deliveries
-        return deliveries
+        found: list[run.Delivery] = []
+        more = True
+        while more:
+            page = self.release_page(certificate, len(found))
+            found += page.deliveries
+            more = page.more
+        return tuple(found)
+
+    def release_page(self, certificate: bytes, after: int = 0) -> wire.Released:
+        request = wire.Release(agreement=self.rig.id, certificate=certificate, after=after)
+        page: wire.Released = self.door.ask(request, wire.Released)
+        return page
 
     def compute(self, number: int, order: Record | None = None, **changes: Any) -> run.Run:
         """A run up to its record; statements of every party."""
@@ -178,8 +229,7 @@ class Host:
         certificate = self.rig.run_certificate(self.concluded.run)
         deliveries = self.release(certificate)
         self.runs.append(certificate)
-        if self.concluded.lineage is not None:
-            self.lineage = self.concluded.lineage
+        self.keep_lineage(self.concluded)
         return deliveries
 
 
@@ -196,13 +246,23 @@ def open_delivery(delivery: run.Delivery, sealing: bytes) -> run.SealedOutput:
     return shape.decode(run.SealedOutput, plain, limits.OUTPUT + 4096)
 
 
+digest_of = environment.Watched().digest
+"""The digest of an environment: read once in a test run, by a real enclave at each start."""
+
+
+@cache
+def caged(tier: str) -> Cage:
+    """The sandbox of this tier, or the best; probed once."""
+    return Cage.probe(None if tier == "any" else tier)
+
+
 def boot(environments: Path, tier: str | None = None) -> Enclave:
     """An enclave in this process. Without `tier` nothing is probed: for tests that run no code."""
-    cage = Cage("A") if tier is None else Cage.probe(None if tier == "any" else tier)
+    cage = Cage("A") if tier is None else caged(tier)
     limits_ = Limits(memory=4 << 30, cpu=60, wall=60.0, output=64 << 20)
     space = Room(64 << 20)
     datacage = Datacage(cage, space, environments, limits_)
-    known = {environment.digest(environments): datacage}
+    known = {digest_of(environments): datacage}
     return Enclave(SimulatedAttester(seed("software")), space, cage.tier, known)
 
 

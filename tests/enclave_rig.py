@@ -190,6 +190,7 @@ class Rig:
         signed = k.AgreementOpening(document=raw, votes=votes, identities=identities)
         self.opening = shape.encode(signed)
         assert read_opening(self.opening).topic == self.id
+        self.named: dict[str, tuple[bytes, ...]] = {}
         self.pens = {name: Pen(one, self.id) for name, one in self.actors.items()}
         self.blobs = (self.bundle, CONTRACT, *self.schemas.values(), *changes.get("events", ()))
 
@@ -441,11 +442,10 @@ class Rig:
         """A party's share, sealed to these enclaves; `plain` are bytes instead of the rows."""
         key = key or seed(f"share {who.name} {rows} {plain!r}")
         head = self._header(who.did, key, **header)
-        body = Share(
-            header=head, wraps=self._wraps(key, head, enclaves), excluded=0, replaces=replaces
-        )
+        body = Share(header=head, wraps=self._wraps(key, head, enclaves), replaces=replaces)
         signed = self.pens[who.name].write("share", body)
         openers = {enclave_id(one): signed.raw for one in enclaves}
+        self.named[who.name] = (signed.id,)
         found = frames(key, head, arrow(rows) if plain is None else plain)
         return Sealed(signed.id, False, openers, found, key=key, header=head)
 
@@ -502,7 +502,7 @@ class Rig:
         said = self.consent(person) if consent_ is None else consent_
         key = key or seed(f"share {person.value} {said.hex()}")
         head = self._header(person.key, key)
-        body = Share(header=head, wraps=self._wraps(key, head, enclaves), excluded=0)
+        body = Share(header=head, wraps=self._wraps(key, head, enclaves))
         share = token.sign(signer or person.seed, "share", body)
         envelope = shape.encode(
             consent.PersonEnvelope(
@@ -554,6 +554,7 @@ class Rig:
             term=asked.term,
             nonce=asked.nonce,
             stops=(),
+            shares=self.named.get(who.name, ()),
             suspended=False,
             attempts=0,
             at=AT + 100,

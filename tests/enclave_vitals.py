@@ -76,14 +76,15 @@ def _number(kind: str, high: int, **more: Any) -> dict[str, Any]:
     return {"type": kind, "minimum": 0, "maximum": high, **more}
 
 
-def _table(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "maxItems": 1000, "items": items}
+def _table(items: dict[str, Any], most: int = 1000) -> dict[str, Any]:
+    return {"type": "array", "maxItems": most, "items": items}
 
 
 SCHEMAS = {
     "model": _object(n=_number("integer", 10_000), mean=_number("number", 1000)),
     "own-risk": _table(
-        _object(row=_number("integer", 10_000), relative_risk=_number("number", 10_000))
+        _object(row=_number("integer", 10_000), relative_risk=_number("number", 10_000)),
+        most=10_000,
     ),
     "table": _object(
         cells=_table(

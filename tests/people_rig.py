@@ -282,7 +282,7 @@ async def real_lane(here: Village, folder: Path) -> Node:
     host = here.hosts["host-1"]
     _answer_challenges(one.transport, host)
     files = SealedShares(folder / "shares", 2**24)
-    ShareLane(one.pipeline, one.transport, Link(host.enclave), files, Lanes(None))
+    ShareLane(one.pipeline, one.transport, Link(host.enclave), files, Lanes())
     for name in PARTIES:
         await here.nodes[name].transport.dial(address_of("host-1"))
     return one

@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-START = 20.0
+START = 60.0
 
 
 @dataclass(frozen=True)

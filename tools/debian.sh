@@ -17,19 +17,28 @@ command -v tpm2_quote >/dev/null || missing="$missing tpm2-tools"
 command -v ip >/dev/null || missing="$missing iproute2"
 test -n "$missing" || exit 0
 
+# Says what to type, for who must ask somebody else to type it.
+by_hand() {
+    cat >&2 <<END
+setup: $1. On Debian 12, whose Python 3.11 runs the algorithms, as root:
+
+    apt-get update && apt-get install --no-install-recommends$missing
+
+Then make again, as yourself: nothing else of Village needs root.
+END
+    exit 1
+}
+
 as_root=""
+command -v apt-get >/dev/null || by_hand "packages are missing, and there is no apt-get"
 if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || {
-        echo "setup: Debian packages are missing:$missing. Install them, or run as root or with sudo." >&2
-        exit 1
-    }
+    command -v sudo >/dev/null && sudo true || by_hand "packages are missing, and only root can install them"
     as_root=sudo
 fi
 echo "setup: installing Debian packages:$missing"
-$as_root apt-get update -qq
 # shellcheck disable=SC2086  # a list of names
-$as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
-    apt-get install -y -qq --no-install-recommends $missing >/dev/null || {
-    echo "setup: could not install them. Village runs algorithms with the Python 3.11 of Debian 12." >&2
-    exit 1
-}
+{
+    $as_root apt-get update -qq
+    $as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
+        apt-get install -y -qq --no-install-recommends $missing >/dev/null
+} || by_hand "could not install what is missing"

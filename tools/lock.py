@@ -16,7 +16,7 @@ LOCKS: dict[str, tuple[str, ...]] = {
     "configs/deploy/enclave.lock": (
         *("--constraint", "requirements.lock", "configs/deploy/enclave.in"),
     ),
-    "configs/environments/scientific.lock": ("configs/environments/scientific.in",),
+    "node/locks/scientific.lock": ("node/locks/scientific.in",),
     "configs/demo/lifelines.lock": ("--no-deps", "configs/demo/lifelines.in"),
 }
 

@@ -136,6 +136,7 @@ def _expected(tier: Tier) -> dict[str, tuple[str, ...]]:
         "socketpair": ("EAFNOSUPPORT",),
         "write /": ("EACCES",) if tier == "C" else ("EROFS",),
         "write /tmp": ("EACCES",) if tier == "C" else ("allowed",),
+        "fill /tmp with files": ("EACCES",) if tier == "C" else ("ENOSPC",),
         "read an input": ("allowed",),
         "write an input": ("EBADF",),
         "map an input to write": ("EACCES",),

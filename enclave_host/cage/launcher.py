@@ -5,7 +5,6 @@ descriptors of others; the process writes its output to one pipe and its log to 
 a run has a path, and whatever happens, nothing of it is left when `run` returns.
 """
 
-import base64
 import itertools
 import json
 import os
@@ -27,6 +26,7 @@ from enclave_host.cage.tiers import Tier
 
 READY: Final = b"\x06"  # what the shim writes first, see shim.py
 CHUNK: Final = 64 << 10  # bytes read from a pipe at once: its default capacity
+PAGE: Final = 4096  # bytes of /tmp for which one file may be there: an empty one takes memory too
 PATIENCE: Final = 10.0  # seconds that the kernel may take to bury a killed process
 
 _users = itertools.count(os.getpid())
@@ -153,10 +153,11 @@ def _orders(
     return {
         "output": output,
         "feed": job.feed,
+        "scratch": [job.limits.tmp, job.limits.tmp // PAGE] if tier != "C" else None,
         "identity": [user, tiers.GROUP] if tier == "B" else None,
         "parent": os.getpid() if tier == "C" else None,
         "limits": _resource_limits(job, _neighbours() if tier == "C" and not user else 0),
-        "filter": base64.b64encode(seccomp.program()).decode(),
+        "filter": seccomp.program().hex(),
         "readable": seen.readable,
         "writable": seen.writable,
         "landlock_required": tier == "C",

@@ -6,7 +6,6 @@ length, JSON, and the bytes of the algorithm's files (see launcher.py). Any step
 process before the algorithm is loaded.
 """
 
-import base64
 import ctypes
 import errno
 import fcntl
@@ -23,6 +22,9 @@ OUTPUT = 3  # the only way out, a pipe
 READY = b"\x06"  # first byte of the output: all walls stand, the algorithm comes next
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+PR_CAP_AMBIENT, CLEAR_ALL = 47, 4
+CAPABILITIES_3 = 0x20080522  # capset(2): the version of its structures
+NOSUID_NODEV_REMOUNT = 2 | 4 | 32
 SECCOMP_MODE_FILTER = 2
 # Landlock, include/uapi/linux/landlock.h; these system calls have one number on every machine.
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
@@ -76,6 +78,15 @@ def refuse(step: str) -> NoReturn:
     os._exit(1)
 
 
+def bound_scratch(scratch: list[int] | None) -> None:
+    """Let /tmp hold so many bytes, and so many files: bwrap cannot bound these."""
+    if scratch:
+        size, files = scratch
+        options = f"size={size},nr_inodes={files}".encode()
+        if libc.mount(None, b"/tmp", None, NOSUID_NODEV_REMOUNT, options):
+            refuse("bounding /tmp")
+
+
 def drop_root(identity: list[int] | None) -> None:
     """Tier B starts as root: become the dedicated user. Nobody goes on as root in any tier."""
     if identity:
@@ -85,6 +96,13 @@ def drop_root(identity: list[int] | None) -> None:
         os.setresuid(user, user, user)
     if 0 in os.getresuid() + os.getresgid():
         refuse("leaving root")
+
+
+def drop_capabilities() -> None:
+    """Keep none, effective, permitted, inheritable or ambient, in any tier."""
+    header, none = (ctypes.c_uint32 * 2)(CAPABILITIES_3, 0), (ctypes.c_uint32 * 6)()
+    if libc.prctl(PR_CAP_AMBIENT, CLEAR_ALL, 0, 0, 0) or libc.capset(header, none):
+        refuse("dropping capabilities")
 
 
 def die_with_parent(parent: int | None) -> None:
@@ -182,17 +200,17 @@ def load(name: str, source: str) -> types.ModuleType:
 def main() -> None:
     """Build the walls from outside to inside, then hand over to the runner."""
     order, code = read_letter()
+    bound_scratch(order["scratch"])
     drop_root(order["identity"])
+    drop_capabilities()
     die_with_parent(order["parent"])
     inputs = arrange_descriptors(order["output"], order["feed"], order["inputs"])
     runner = [load(name, source) for name, source in order["modules"]][-1]
-    program = base64.b64decode(order["filter"])
+    program = bytes.fromhex(order["filter"])
     set_limits(order["limits"])
     forbid_new_rights()
     restrict_files(order["readable"], order["writable"], required=order["landlock_required"])
     install_filter(program)
-    # Byte code beside the sources is not part of the environment's digest: never load it.
-    sys.pycache_prefix = "/nonexistent"
     os.write(OUTPUT, READY)
     runner.run({**order["job"], "code": code, "inputs": inputs}, OUTPUT)
 

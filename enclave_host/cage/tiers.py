@@ -148,14 +148,19 @@ def command(tier: Tier, job: Job) -> list[str]:
     match tier:
         case "A":
             user = ["--unshare-user", "--uid", "65534", "--gid", "65534"]
-            return [BWRAP, *user, *_walls(job), "--", *python]
+            return [BWRAP, *user, *_walls(job), *_keep("SYS_ADMIN"), "--", *python]
         case "B":
-            keep = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]  # the shim's to drop
+            keep = _keep("SYS_ADMIN", "SETUID", "SETGID")
             return [BWRAP, *_walls(job), *keep, "--", *python]
         case "C":
             return python
         case _:
             assert_never(tier)
+
+
+def _keep(*capabilities: str) -> list[str]:
+    """What the shim needs until it has bounded /tmp and left root; then it drops everything."""
+    return [word for name in capabilities for word in ("--cap-add", f"CAP_{name}")]
 
 
 def _walls(job: Job) -> list[str]:

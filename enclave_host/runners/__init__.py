@@ -19,8 +19,14 @@ RUNNERS: Final = {
 }
 """Kind of algorithm -> its runner. A new kind is a new file and a new line here."""
 
-BESIDE: Final = {kind: Path(__file__).parent / "columns.py" for kind in ("prepare", "gate")}
-"""What a runner imports too: both look at columns of tables that come from others."""
+ROOT: Final = Path(__file__).parents[2]
+
+BESIDE: Final = {
+    "prepare": Path(__file__).parent / "columns.py",
+    "gate": Path(__file__).parent / "columns.py",
+    "sql": ROOT / "protocol" / "sql_report.py",
+}
+"""What a runner imports too; it imports nothing but the standard library itself."""
 
 COMMON: Final = Path(__file__).parent / "common.py"
 """What runners share; they import it by its real name."""
@@ -44,4 +50,5 @@ def sources(kind: str) -> list[tuple[str, str]]:
         raise UnknownKind(f"no runner for algorithms of kind {kind[:40]!r}; there are: {known}")
     beside = [BESIDE[kind]] if kind in BESIDE else []
     paths = (COMMON, *beside, RUNNERS[kind])
-    return [(f"{__name__}.{path.stem}", path.read_text("utf-8")) for path in paths]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    return list(zip(names, (path.read_text("utf-8") for path in paths), strict=True))

@@ -4,6 +4,7 @@ Used by the first sandbox, for what providers send, and by the gate's, for what 
 """
 
 # ruff: noqa: ANN401 (pyarrow has no types)
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,23 @@ BOUNDS, LENGTHS = ("minimum", "maximum"), ("min_length", "max_length")
 
 class Broken(Exception):
     """A rule of the contract does not hold; the text is COLUMN.RULE, never a value."""
+
+
+class NoPandas:
+    """Finds no pandas: pyarrow would load it at the first value that it converts, in a second, and
+    no table of ours needs it.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """Raises ModuleNotFoundError for pandas; everything else is found by others."""
+        if name == "pandas":
+            raise ModuleNotFoundError(name, name=name)
+
+
+def without_pandas() -> None:
+    """Let nothing in this process import pandas."""
+    sys.meta_path.insert(0, NoPandas)
 
 
 def checked(pyarrow: Any, array: Any, column: dict[str, Any]) -> Any:

@@ -11,6 +11,16 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from types import CodeType
 from typing import Any, NoReturn, TypedDict
 
 FAILED, LIMIT = 1, 3  # exit codes, see runners/__init__.py
@@ -30,7 +40,7 @@ class Job(TypedDict):
 def finish(job: Job, work: Callable[[], None]) -> NoReturn:
     """Do the work and end the process; what was written before an error does not count."""
     if job["environment"] is not None:
-        sys.path.insert(0, job["environment"])
+        use(job["environment"])
     try:
         work()
         code = 0
@@ -42,6 +52,35 @@ def finish(job: Job, work: Callable[[], None]) -> NoReturn:
         code = FAILED
     flush_log()
     os._exit(code)  # no exit hooks, no waiting for threads of the algorithm
+
+
+def use(environment: str) -> None:
+    """Import from this folder, before the standard library, and byte code from none of its caches.
+
+    The standard library's own byte code is loaded: it is as much the machine's as its sources are.
+    """
+
+    def finder(path: str) -> FileFinder:
+        if path != environment and not path.startswith(f"{environment}/"):
+            raise ImportError(path)
+        return FileFinder(
+            path,
+            (ExtensionFileLoader, EXTENSION_SUFFIXES),
+            (Source, SOURCE_SUFFIXES),
+            (SourcelessFileLoader, BYTECODE_SUFFIXES),
+        )
+
+    sys.path_hooks.insert(0, finder)
+    sys.path.insert(0, environment)
+
+
+class Source(SourceFileLoader):
+    """Compiles a module each time: byte code beside a source is in no digest."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code of the source. Raises SyntaxError, OSError."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
 
 
 def mapped(descriptor: int) -> memoryview:

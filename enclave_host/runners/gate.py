@@ -14,12 +14,13 @@ import importlib
 import json
 from typing import Any, NoReturn
 
-from enclave_host.runners.columns import Broken, checked
+from enclave_host.runners.columns import Broken, checked, without_pandas
 from enclave_host.runners.common import Job, finish, mapped, write_outputs
 
 
 def run(job: Job, output: int) -> NoReturn:
     """Do what the plan says and end the process."""
+    without_pandas()
     finish(job, lambda: answer(job["inputs"], output))
 
 

@@ -5,7 +5,8 @@ is part of the measured runtime, never by the algorithm. The orders are the inpu
 contract, person column, shares in order, and the task.
 
 "check" reads one share from the standard input as it arrives, batch by batch, keeps none of it, and
-answers with a head. "combine" reads shares that lie in inputs (`extent`: input, start and size; and
+answers with a head; "check-all" reads small ones that lie in an input, and answers with all heads
+in one ("shares"). "combine" reads shares that lie in inputs (`extent`: input, start and size; and
 the one person that it may be about), also batch by batch, and writes one Arrow stream of all rows
 to the memory file `table`: without the person column, and with `_person`, which stands for the same
 person in all tables of this run and in no other. Its answer is a head, and after it 16 bytes each:
@@ -26,7 +27,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from enclave_host.runners.columns import Broken, arrow_type, checked
+from enclave_host.runners.columns import Broken, arrow_type, checked, without_pandas
 from enclave_host.runners.common import Job, finish, mapped, write_all
 
 TAG = 16  # bytes that stand for a person, or for what a row says
@@ -38,6 +39,7 @@ BATCH = 1 << 16, 16 << 20  # rows or bytes that are written as one: many shares 
 
 def run(job: Job, output: int) -> NoReturn:
     """Do what the plan says and end the process."""
+    without_pandas()
     finish(job, lambda: answer(job["inputs"], output))
 
 
@@ -47,7 +49,14 @@ def answer(inputs: dict[str, int], output: int) -> None:
     pyarrow = importlib.import_module("pyarrow")
     importlib.import_module("pyarrow.compute")
     if plan["task"] == "check":
-        write_head(output, check(pyarrow, plan, sys.stdin.buffer))
+        write_head(output, check(pyarrow, plan, plan["shares"][0], sys.stdin.buffer))
+        return
+    if plan["task"] == "check-all":
+        heads = [
+            check(pyarrow, plan, share, opened(inputs, *share["extent"]))
+            for share in plan["shares"]
+        ]
+        write_head(output, {"shares": heads})
         return
     made = Table(pyarrow, plan, Windows(inputs["table"]))
     write_head(output, combine(pyarrow, plan, inputs, made))
@@ -55,9 +64,9 @@ def answer(inputs: dict[str, int], output: int) -> None:
         write_all(output, part)
 
 
-def check(pyarrow: Any, plan: dict[str, Any], stream: Any) -> dict[str, Any]:
+def check(pyarrow: Any, plan: dict[str, Any], share: dict[str, Any], stream: Any) -> dict[str, Any]:
     """The head for one share that arrives on `stream`; all of it is read, whatever is wrong."""
-    columns, counted = Columns(pyarrow, plan, plan["shares"][0]["person"]), Counted(stream)
+    columns, counted = Columns(pyarrow, plan, share["person"]), Counted(stream)
     people: set[bytes] = set()
     head: dict[str, Any] = {"fault": None}
 
@@ -71,7 +80,7 @@ def check(pyarrow: Any, plan: dict[str, Any], stream: Any) -> dict[str, Any]:
     # Who sends must not be able to tell by a closed pipe, and when, what is wrong with the rows.
     while counted.read(1 << 20):
         continue
-    return head | {"rows": [columns.rows], "people": len(people)}
+    return head | {"rows": columns.rows, "people": len(people)}
 
 
 def combine(

@@ -12,13 +12,19 @@ import io
 import json
 import sys
 from collections.abc import Sequence
-from importlib.abc import ExecutionLoader
 from importlib.machinery import ModuleSpec
-from importlib.util import decode_source, spec_from_loader
 from types import ModuleType
 from typing import Any, NoReturn
 
-from enclave_host.runners.common import Job, finish, mapped, named, tables, write_outputs
+from enclave_host.runners.common import (
+    Job,
+    Source,
+    finish,
+    mapped,
+    named,
+    tables,
+    write_outputs,
+)
 
 ROOT = "/algorithm/"  # where the bundle's files seem to lie; no file is there
 
@@ -43,7 +49,7 @@ def compute(job: Job) -> dict[str, Any]:
     return result
 
 
-class Bundle(ExecutionLoader):
+class Bundle:
     """Imports modules from the bundle's files in memory, with their packages, data and sources."""
 
     def __init__(self, code: dict[str, bytes]) -> None:
@@ -55,33 +61,25 @@ class Bundle(ExecutionLoader):
     ) -> ModuleSpec | None:
         """Find a package, a module, or a folder that is a package without __init__.py."""
         place = fullname.replace(".", "/")
-        if self._file(fullname) is not None:
-            return spec_from_loader(fullname, self)
-        if not any(file.startswith(f"{place}/") for file in self.code):
+        module = f"{place}.py"
+        file = next((one for one in (f"{place}/__init__.py", module) if one in self.code), None)
+        if file is None and not any(one.startswith(f"{place}/") for one in self.code):
             return None
-        spec = ModuleSpec(fullname, None, is_package=True)
-        spec.submodule_search_locations = [ROOT + place]
+        loader = InMemory(fullname, ROOT + file, self.code) if file else None
+        spec = ModuleSpec(fullname, loader, origin=loader.path if loader else None)
+        spec.has_location = loader is not None
+        if file != module:
+            spec.submodule_search_locations = [ROOT + place]
         return spec
 
-    def get_filename(self, fullname: str) -> str:
-        """The path that tracebacks name. Raises ImportError."""
-        file = self._file(fullname)
-        if file is None:
-            raise ImportError(f"{fullname} is not in the bundle")
-        return ROOT + file
 
-    def get_source(self, fullname: str) -> str:
-        """The module's text, also for tracebacks. Raises ImportError."""
-        return decode_source(self.get_data(self.get_filename(fullname)))
+class InMemory(Source):
+    """Loads one module of the bundle."""
 
-    def is_package(self, fullname: str) -> bool:
-        """Whether the module is a package. Raises ImportError."""
-        return self.get_filename(fullname).endswith("/__init__.py")
-
-    def _file(self, fullname: str) -> str | None:
-        place = fullname.replace(".", "/")
-        files = (f"{place}/__init__.py", f"{place}.py")
-        return next((file for file in files if file in self.code), None)
+    def __init__(self, fullname: str, path: str, code: dict[str, bytes]) -> None:
+        """`path` is where the module seems to lie, `code` the files of the bundle."""
+        super().__init__(fullname, path)
+        self.code = code
 
     def get_data(self, path: str) -> bytes:
         """A file of the bundle, also for pkgutil.get_data. Raises OSError."""
@@ -90,9 +88,9 @@ class Bundle(ExecutionLoader):
         except KeyError as error:
             raise FileNotFoundError(path) from error
 
-    def get_resource_reader(self, fullname: str) -> "Resources":
+    def get_resource_reader(self, name: str) -> "Resources":  # type: ignore[override]
         """The package's folder, for importlib.resources."""
-        return Resources(self.code, fullname.replace(".", "/") + "/")
+        return Resources(self.code, name.replace(".", "/") + "/")
 
 
 class Resources:

@@ -1,9 +1,10 @@
 """Runs an SQL algorithm inside the sandbox: DuckDB, which sees its tables and nothing else.
 
 An entry point is a folder of the bundle; OUTPUT.sql in it is the one SELECT that makes an output.
-Parameters are bound as $name. The input `plan` says in JSON how each output leaves: as a list of
-rows (json), or as a table (arrow). With the task "check" nothing is run: DuckDB parses the queries,
-and protocol/sql_check.py judges what it read, before anything opens.
+Parameters are bound as $name; a query that says `_row` finds the number of the row. The input
+`plan` says in JSON how each output leaves: as a list of rows (json), or as a table (arrow). With
+the task "check" nothing is run: DuckDB parses the queries, and protocol/sql_check.py judges what it
+read, before anything opens.
 
 DuckDB's own bounds are no wall, the sandbox is; they make a query fail early and in words. One
 thread: sums of floats, and rows without an order, come out the same when a run is repeated.
@@ -20,7 +21,9 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from enclave_host.runners.common import Job, finish, mapped, tables, write_all, write_outputs
+from protocol.sql_report import report
 
+ROW = "_row"
 MEMORY_SHARE = 0.6  # of the address space: what is around DuckDB needs the rest
 AT_CONNECT = {
     "allow_community_extensions": "false",
@@ -49,7 +52,8 @@ def answer(job: Job, output: int) -> None:
     duckdb = importlib.import_module("duckdb")
     plan = json.loads(bytes(mapped(job["inputs"]["plan"])))
     if plan["task"] == "check":
-        write_all(output, json.dumps(report(duckdb, plan)).encode())
+        found = report(duckdb, connect(duckdb, {}), plan)
+        write_all(output, json.dumps(found).encode())
     else:
         write_outputs(output, compute(duckdb, job, plan))
 
@@ -68,18 +72,33 @@ def connect(duckdb: Any, inputs: Mapping[str, Any]) -> Any:
 
 def compute(duckdb: Any, job: Job, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Run the query of each output."""
-    database = connect(duckdb, tables(job))
+    paths = {output: f"{job['entry']}/{output}.sql" for output in plan["outputs"]}
+    texts = {output: job["code"][path].decode() for output, path in paths.items()}
+    inputs = tables(job)
+    if any(ROW in text.lower() for text in texts.values()):
+        inputs = {name: numbered(table) for name, table in inputs.items()}
+    database = connect(duckdb, inputs)
     parameters = json.loads(job["parameters"])
     found = {}
     for output, format_ in plan["outputs"].items():
-        path = f"{job['entry']}/{output}.sql"
+        path = paths[output]
         try:
-            found[output] = query(database, job["code"][path].decode(), parameters, format_)
+            found[output] = query(database, texts[output], parameters, format_)
         except duckdb.OutOfMemoryException as error:
             raise MemoryError(path) from error
         except (duckdb.Error, TypeError, ValueError) as error:
             raise RuntimeError(f"{path}: {error}") from error
     return found
+
+
+def numbered(table: Any) -> Any:
+    """The table with the numbers of its rows, by which an output for people says whose an item is;
+    as it is if it has a column of that name.
+    """
+    if ROW in map(str.lower, table.column_names):
+        return table
+    pyarrow = importlib.import_module("pyarrow")
+    return table.append_column(ROW, pyarrow.array(range(table.num_rows), pyarrow.int64()))
 
 
 def query(database: Any, text: str, parameters: Mapping[str, Any], format_: str) -> Any:
@@ -122,26 +141,3 @@ def number(value: Any) -> Any:
         raise ValueError(f"{value} is no number that may leave: filter it, or write NULL")
     whole = isinstance(value, decimal.Decimal) and value == value.to_integral_value()
     return int(value) if whole else float(value)
-
-
-def report(duckdb: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What DuckDB makes of each query, and the functions that it vouches for."""
-    database = connect(duckdb, {})
-    functions = [row[0] for row in database.execute(asked["catalogue"]).fetchall()]
-    queries: dict[str, Any] = {}
-    room = asked["bytes"]
-    for path, text in asked["queries"].items():
-        (tree,) = database.execute(asked["parse"], {"query": text}).fetchall()[0]
-        room -= len(tree)
-        if room < 0:  # the queries that are left out are faults
-            break
-        queries[path] = {"statements": statements(duckdb, text), "tree": json.loads(tree)}
-    return {"functions": functions, "queries": queries}
-
-
-def statements(duckdb: Any, text: str) -> list[str]:
-    """The kind of each statement; none where DuckDB cannot read it: then the tree says why."""
-    try:
-        return [one.type.name for one in duckdb.extract_statements(text)]
-    except duckdb.Error:
-        return []

@@ -3,6 +3,7 @@
 from typing import Final
 
 from node.config import ConfigError
+from node.connectors import SourceError
 from node.store import StoreError, StoreMissing
 from protocol.errors import ProtocolError, Refused
 
@@ -36,7 +37,7 @@ def describe(error: ProtocolError) -> dict[str, str]:
         case Refused():
             message = error.detail or error.rule.sentence
             rule, set_by, fix = error.rule.sentence, error.set_by, error.rule.fix
-        case Failure() | StoreError():
+        case Failure() | StoreError() | SourceError():
             message, fix = error.detail, error.fix
         case _:
             pass

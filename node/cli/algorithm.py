@@ -1,14 +1,15 @@
 """village algorithm: bundles of code and their reviews."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from node.cli import algorithm_local, environment
 from node.cli.algorithm_local import Folder
 from node.cli.space import Space
-from node.cli.talk import call, unfold
+from node.cli.talk import REFUSED, call, unfold
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Algorithms and reviews.")
 app.registered_commands += algorithm_local.app.registered_commands
@@ -48,12 +49,22 @@ def open_(
     to: Annotated[Path, typer.Option(help="A folder, which is made; nobody else may look in.")],
     space: Space = None,
 ) -> None:
-    """Write the files of an algorithm; of a confidential one if it was sealed to you."""
+    """Write the files of an algorithm, and say what is wrong with its SQL; of a confidential one if
+    it was sealed to you.
+    """
     from node.cli.show import tell
 
     found = call("algorithm.open", bundle=bundle, space=space)
     unfold(to, found["files"])
-    tell({"name": found["name"], "bundle": found["bundle"], "to": str(to)})
+    told = {name: found[name] for name in ("name", "bundle", "faults")}
+    tell({**told, "to": str(to)}, _opened)
+    if found["faults"]:
+        raise typer.Exit(REFUSED)
+
+
+def _opened(told: dict[str, Any]) -> Iterator[str]:
+    yield f"{told['name']}  {told['bundle']}: opened in {told['to']}"
+    yield from (f"fault: {fault}" for fault in told["faults"])
 
 
 @app.command(epilog="Example: village algorithm review cox-ph --text 'Read all of it.'")

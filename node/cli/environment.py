@@ -14,9 +14,11 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example: village algorithm env build scientific.lock")
+@app.command(epilog="Example: village algorithm env build scientific")
 def build(
-    lock: Annotated[Path, typer.Argument(help="Lock file with the hash of each wheel.")],
+    lock: Annotated[
+        str, typer.Argument(help="scientific, or a lock file with the hash of each wheel.")
+    ],
     to: Annotated[Path | None, typer.Option(help="Folder; default: among those of `list`.")] = None,
     name: Annotated[str | None, typer.Option(help="Default: that of the lock file.")] = None,
 ) -> None:
@@ -24,10 +26,11 @@ def build(
     from node import environments
     from node.cli.show import tell
 
-    known = name or lock.name.removesuffix(".lock").removesuffix(".txt")
+    file = environments.lock_of(lock)
+    known = name or file.name.removesuffix(".lock").removesuffix(".txt")
     with telling():
         target = (to or environments.home() / known).absolute()
-        built = environments.build(lock, target, progress())
+        built = environments.build(file, target, progress())
         environments.register(known, built.folder)
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")

@@ -172,14 +172,12 @@ def not_yet(instead: str) -> Read:
     return read
 
 
-def bulk(value: object, base: Path) -> "Address | None":
-    """Where the bulk lane listens; None for "stream", which forbids it."""
-    if read_text(value, base) == "stream":
-        return None
-    fix = (
-        '"stream", or where the lane listens, as in "0.0.0.0:7702"; port 0 lets the system choose.'
-    )
-    return _address(value, base, fix)
+def bulk(value: object, base: Path) -> "Bulk":
+    """Which bulk lanes this node takes."""
+    if (text := read_text(value, base)) in ("stream", "dial"):
+        return Bulk(dials=text == "dial")
+    fix = '"stream", "dial", or an address as in "0.0.0.0:7702"; port 0 lets the system choose.'
+    return Bulk(dials=True, listen=_address(value, base, fix))
 
 
 def read_proxy(value: object, base: Path) -> Proxy:
@@ -229,7 +227,15 @@ def parse_duration(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A loopback address; port 0 lets the system choose."""
+    """An address of this machine; port 0 lets the system choose."""
 
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """Which bulk lanes a node takes: whether it dials those of others, and where it listens."""
+
+    dials: bool
+    listen: Address | None = None

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from node.config.readers import (
     Address,
+    Bulk,
     Read,
     bulk,
     choice,
@@ -84,8 +85,11 @@ class Network:
 
     dial: str = _key(_DIAL, "Who opens connections: only this node, or both sides.", "outbound")
     listen: tuple[str, ...] = _key(_LISTEN, "Multiaddrs; port 0 lets the system choose.", [])
-    bulk: Address | None = _key(
-        bulk, "Where shares may come beside the connection; absent: only inside it.", "stream"
+    bulk: Bulk = _key(
+        bulk,
+        "Lanes for shares beside the connection: `dial`: those that others offer; an address: this "
+        "node offers them too, there; `stream`: none, both ways.",
+        "dial",
     )
     proxy: Proxy | None = _key(
         read_proxy, "HTTP proxy (CONNECT) that all connections to others go through.", None

@@ -1,12 +1,14 @@
 """The connector's own process: python -m node.connectors --file FILE < contract > Arrow stream.
 
-At its end it writes one line of JSON to standard error: {"rows", "excluded"} or {"code", "detail",
-"fix"}. Memory and time are bounded before anything is read.
+To standard error it writes lines of JSON: about once a second {"whole"}, a guess at the bytes of
+the whole stream, and at its end {"rows", "excluded"} or {"code", "detail", "fix"}. Memory and time
+are bounded before anything is read.
 """
 
 import argparse
 import json
 import os
+import stat
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -53,11 +55,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _bound(file: Path) -> None:
     try:
-        size = file.stat().st_size
+        found = file.stat()
     except OSError as error:
         detail = f"Cannot open {file.name!r}: {error.strerror}."
         raise SourceError("source.file", detail, "Check the path in [sources].") from error
-    bound(CPU + size // 2**20)
+    if not stat.S_ISREG(found.st_mode):  # a pipe would wait for ever, a device never end
+        detail = f"{file.name!r} is no plain file."
+        raise SourceError("source.file", detail, "Check the path in [sources].")
+    bound(CPU + found.st_size // 2**20)
 
 
 def _write(options: argparse.Namespace) -> Summary:
@@ -68,8 +73,13 @@ def _write(options: argparse.Namespace) -> Summary:
     contract = read_contract(sys.stdin.buffer.read(CONTRACT_BYTES + 1))
     with sys.stdout.buffer as out:
         return write_stream(
-            options.file, contract, out, options.exclude, options.person, options.query
+            options.file, contract, out, options.exclude, options.person, options.query, _tell
         )
+
+
+def _tell(whole: int) -> None:
+    sys.stderr.write(json.dumps({"whole": whole}) + "\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

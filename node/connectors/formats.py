@@ -5,7 +5,9 @@ Runs only in a connector's own process.
 
 # ruff: noqa: ANN401 (pyarrow has no types)
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -24,7 +26,14 @@ BLOCK: Final = 1024 * 1024
 """Bytes of CSV read at once, and the most that one line of JSON may have."""
 
 
-def read_csv(path: Path, contract: Contract) -> Iterator[Any]:
+@dataclass(slots=True)
+class Gauge:
+    """How much of a file was read by now: 0 to 1; 0 where nobody knows."""
+
+    read: float = 0.0
+
+
+def read_csv(path: Path, contract: Contract, gauge: Gauge) -> Iterator[Any]:
     """Batches of a CSV file in UTF-8 whose first line names the columns; all values as text."""
     faults: list[str] = []
 
@@ -35,8 +44,9 @@ def read_csv(path: Path, contract: Contract) -> Iterator[Any]:
         return "error"
 
     try:
+        file = pa.OSFile(str(path))
         reader = arrow_csv.open_csv(
-            path,
+            file,
             arrow_csv.ReadOptions(use_threads=False, block_size=BLOCK),
             arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
             arrow_csv.ConvertOptions(
@@ -47,21 +57,27 @@ def read_csv(path: Path, contract: Contract) -> Iterator[Any]:
             ),
         )
         require_columns(reader.schema.names, contract)
-        yield from reader
+        for batch in reader:
+            gauge.read = file.tell() / max(file.size(), 1)
+            yield batch
     except pa.ArrowInvalid as error:
         if faults:
             raise broken(faults[0]) from error
         raise
 
 
-def read_parquet(path: Path, contract: Contract) -> Iterator[Any]:
+def read_parquet(path: Path, contract: Contract, gauge: Gauge) -> Iterator[Any]:
     """Batches of a Parquet file."""
-    with parquet.ParquetFile(path, pre_buffer=False) as file:
+    with parquet.ParquetFile(path, pre_buffer=False, buffer_size=BLOCK) as file:
         require_columns(file.schema_arrow.names, contract)
-        yield from file.iter_batches(batch_size=ROWS, use_threads=False)
+        rows = 0
+        for batch in file.iter_batches(batch_size=ROWS, use_threads=False):
+            rows += batch.num_rows
+            gauge.read = rows / max(file.metadata.num_rows, 1)
+            yield batch
 
 
-def read_arrow(path: Path, contract: Contract) -> Iterator[Any]:
+def read_arrow(path: Path, contract: Contract, gauge: Gauge) -> Iterator[Any]:
     """An Arrow IPC file or stream."""
     with pa.OSFile(str(path)) as file:
         is_file = file.read(6) == b"ARROW1"
@@ -71,13 +87,16 @@ def read_arrow(path: Path, contract: Contract) -> Iterator[Any]:
         reader = open_(file, options=options)
         require_columns(reader.schema.names, contract)
         batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
-        for batch in batches:
+        for number, batch in enumerate(batches, 1):
             batch.validate(full=True)
+            gauge.read = (
+                number / reader.num_record_batches if is_file else file.tell() / max(file.size(), 1)
+            )
             for start in range(0, batch.num_rows, ROWS):
                 yield batch.slice(start, ROWS)
 
 
-def read_json(path: Path, contract: Contract) -> Iterator[Any]:
+def read_json(path: Path, contract: Contract, gauge: Gauge) -> Iterator[Any]:
     """JSON Lines: one object in each line."""
     rows: list[dict[str, Any]] = []
     first = 1
@@ -85,6 +104,7 @@ def read_json(path: Path, contract: Contract) -> Iterator[Any]:
         while line := file.readline(BLOCK + 1):
             rows.append(_json_row(line, first + len(rows), contract))
             if len(rows) == ROWS // 4:
+                gauge.read = file.tell() / max(os.fstat(file.fileno()).st_size, 1)
                 yield from_rows(rows, contract)
                 first += len(rows)
                 rows = []

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -22,6 +23,8 @@ SILENCE: Final = 120.0
 
 SAID: Final = 64 * 1024
 """Bytes of standard error that are kept."""
+
+_GUESS: Final = re.compile(rb'\{"whole": ([0-9]{1,18})\}')
 
 _ENVIRONMENT: Final = {
     "LANG": "C.UTF-8",
@@ -45,11 +48,14 @@ class Source:
 
 @dataclass(slots=True)
 class Reading:
-    """A source that is being read. `summary` is there once all of it was."""
+    """A source that is being read. `summary` is there once all of it was; `whole` are about how
+    many plain bytes it has, as soon as that can be guessed.
+    """
 
     process: trio.Process
     said: bytearray
     ended: trio.Event
+    whole: int | None = None
     summary: Summary | None = None
 
     def pieces(self) -> Iterator[tuple[memoryview, bool]]:
@@ -175,7 +181,15 @@ async def _listen(found: Reading) -> None:
         async for data in found.process.stderr:
             found.said += data
             del found.said[:-SAID]
+            found.whole = _guess(bytes(found.said)) or found.whole
     found.ended.set()
+
+
+def _guess(said: bytes) -> int | None:
+    """What the last whole line says of the size, if it does."""
+    line = said.rpartition(b"\n")[0].rpartition(b"\n")[2]
+    match = _GUESS.fullmatch(line)
+    return int(match[1]) if match else None
 
 
 def _summary(code: int, said: bytes) -> Summary:

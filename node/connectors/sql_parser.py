@@ -8,6 +8,7 @@ import sys
 from typing import Any, Final
 
 from node.connectors.bounds import bound
+from protocol import sql_report
 
 CPU: Final = 30
 """Seconds of processor time for all queries of a bundle."""
@@ -31,25 +32,10 @@ def report(asked: dict[str, Any]) -> dict[str, Any]:
     """What DuckDB makes of each query, and the functions that it vouches for."""
     import duckdb  # late: the bounds must stand before
 
-    def statements(query: str) -> list[str]:
-        try:
-            return [one.type.name for one in duckdb.extract_statements(query)]
-        except duckdb.Error:
-            return []  # the tree says why
-
     with duckdb.connect(":memory:", config=_DUCKDB) as database:
         database.execute("SET enable_external_access = false")
         database.execute("SET lock_configuration = true")
-        functions = [row[0] for row in database.execute(asked["catalogue"]).fetchall()]
-        queries: dict[str, Any] = {}
-        room = asked["bytes"]
-        for path, query in asked["queries"].items():
-            (tree,) = database.execute(asked["parse"], {"query": query}).fetchall()[0]
-            room -= len(tree)
-            if room < 0:  # the queries that are left out are faults
-                break
-            queries[path] = {"statements": statements(query), "tree": json.loads(tree)}
-    return {"functions": functions, "queries": queries}
+        return sql_report.report(duckdb, database, asked)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from node.console.picture import TONES, Fact, Picture, Plot, Row, hex_lines
+from node.console.picture import TONES, Fact, Picture, Plot, Row, Upload, hex_lines
+from node.console.uploads import upload
 
 SHOWN: Final = 8
 """Refusals on the page."""
@@ -64,6 +65,7 @@ async def look(
         participants=plot.participants(),
         links=plot.links(talks) + plot.links(sent, "share"),
         facts=tuple(_facts(up, view, await _first(sources, "agreement.list"))),
+        uploads=tuple(await _uploads(sources)),
         shares=tuple(_share(one) for one in shares),
         runs=tuple(_run(one) for one in runs),
         refusals=tuple(await _refusals(sources)),
@@ -151,6 +153,15 @@ def _run(one: Answers) -> Row:
         ),
         tone=TONES.get(one["outcome"], "bad"),
     )
+
+
+async def _uploads(sources: Sequence[Source]) -> Iterable[Upload]:
+    """What is on its way, from every node that says so."""
+    return [
+        upload(one, source.name)
+        for source in sources
+        for one in await _try(source, "share.status") or []
+    ]
 
 
 async def _refusals(sources: Sequence[Source]) -> Iterable[Row]:

@@ -10,6 +10,7 @@ PARTS: Final = (
     ("map", "Who talks to whom"),
     ("facts", "State"),
     ("cipher", "What the host sees"),
+    ("uploads", "Shares on their way"),
     ("shares", "Sealed shares"),
     ("runs", "Runs"),
     ("refusals", "Refused, and by which rule"),
@@ -46,6 +47,7 @@ def parts(picture: Picture) -> dict[str, str]:
     }
     made["map"] = _render("map.html", picture=picture, width=WIDTH, height=HEIGHT)
     made["facts"] = _render("facts.html", picture=picture)
+    made["uploads"] = _render("uploads.html", picture=picture)
     made["cipher"] = _render("cipher.html", picture=picture)
     return made
 

@@ -60,6 +60,20 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """One share on its way. `done` is a per cent, or none where nobody knows the whole; `words` say
+    how much, how fast and how long still, `way` how it goes, `waits` what else must happen first.
+    """
+
+    name: str
+    done: int | None
+    words: str
+    way: str
+    waits: str
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """Everything on the page at one moment."""
 
@@ -68,6 +82,7 @@ class Picture:
     participants: tuple[Participant, ...]
     links: tuple[Link, ...]
     facts: tuple[Fact, ...] = ()
+    uploads: tuple[Upload, ...] = ()
     shares: tuple[Row, ...] = ()
     runs: tuple[Row, ...] = ()
     refusals: tuple[Row, ...] = ()

@@ -7,6 +7,7 @@ from node.admin import methods
 from node.admin.failure import Failure
 from node.console.app import Look
 from node.console.picture import TONES, Fact, Picture, Plot, Row
+from node.console.uploads import upload
 from node.node import Node
 from protocol.errors import ProtocolError
 
@@ -49,6 +50,7 @@ async def _picture(node: Node) -> Picture:
         participants=plot.participants(),
         links=plot.links((me, other) for other in reached),
         facts=_facts(status, host, space),
+        uploads=tuple(upload(one) for one in (await _ask(node, "share.status") or [])[:SHOWN]),
         shares=await _shares(node),
         runs=await _runs(node),
         refusals=await _refusals(node),

@@ -12,7 +12,7 @@ from node.admin.client import AdminClient
 LOOK_EVERY: Final = 0.15
 """Seconds between two questions while the demo waits for something."""
 
-PATIENCE: Final = 45.0
+PATIENCE: Final = 90.0
 """Seconds that the demo waits for something before it says that it did not come."""
 
 

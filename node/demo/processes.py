@@ -7,6 +7,7 @@ is only ever ended by its own process id.
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ PR_SET_PDEATHSIG: Final = 1
 STOP_TIME: Final = 5.0
 """Seconds that a process may take to stop by itself before it is killed."""
 
-READY_TIME: Final = 30.0
+READY_TIME: Final = 90.0
 """Seconds from start to ready; a node takes about two on an idle machine."""
 
 _PRCTL: Final = ctypes.CDLL(None).prctl
@@ -136,6 +137,16 @@ def wait_until(ready: Callable[[], bool], process: Process, seconds: float = REA
         if time.monotonic() > deadline:
             raise ProcessFailed(f"{process.name} is not ready after {seconds:.0f} s: {process.log}")
         time.sleep(0.05)
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody takes connections at this socket; its file alone may be that of the dead."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        try:
+            caller.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _die_with_parent() -> None:

@@ -15,6 +15,7 @@ from node.net.proxy import Connect, direct
 from node.net.transport import (
     FRAME_LIMIT,
     GOSSIP_LIMIT,
+    Bytes,
     Closed,
     FrameTooLarge,
     Hears,
@@ -52,6 +53,7 @@ class MemoryStream:
 
     def __init__(self, own: str, peer: str, weather: Weather) -> None:
         self.peer = peer
+        self.host = "127.0.0.1"
         self._own = own
         self._weather = weather
         self._out, self._arriving = trio.open_memory_channel[tuple[float, bytes]](_FRAMES_UNDER_WAY)
@@ -65,8 +67,9 @@ class MemoryStream:
         ours, theirs = self._arriving, other._arriving  # noqa: SLF001
         self._arriving, other._arriving = theirs, ours  # noqa: SLF001
 
-    async def send(self, frame: bytes) -> None:
+    async def send(self, *parts: Bytes) -> None:
         """Send one frame; raises Closed, Stalled or FrameTooLarge."""
+        frame = b"".join(parts)
         if len(frame) > FRAME_LIMIT:
             raise FrameTooLarge(f"a frame of {len(frame)} bytes; at most {FRAME_LIMIT}")
         self._endure_weather()
@@ -74,7 +77,7 @@ class MemoryStream:
         sent = False
         try:
             with self._patient():
-                await self._out.send((due, bytes(frame)))
+                await self._out.send((due, frame))
             sent = True
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise Closed(f"stream with {self.peer} has ended") from error

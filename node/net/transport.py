@@ -17,6 +17,9 @@ FRAME_LIMIT = 1024 * 1024 + 64 * 1024
 GOSSIP_LIMIT = 64 * 1024
 """Largest gossip message in bytes: gossip is for small records, anti-entropy brings the rest."""
 
+Bytes = bytes | memoryview
+"""Bytes to send; those of a buffer must stay as they are until they are sent."""
+
 
 class TransportError(ProtocolError):
     """Something between two nodes failed; ends at the session that met it."""
@@ -62,8 +65,13 @@ class Stream(Protocol):
         """The libp2p PeerId of the other end, as text; proven by the handshake."""
         ...
 
-    async def send(self, frame: bytes) -> None:
-        """Send one frame; waits while the other end does not read.
+    @property
+    def host(self) -> str:
+        """Where the other end is: the host that was dialled, or the address it came from."""
+        ...
+
+    async def send(self, *parts: Bytes) -> None:
+        """Send one frame, given in one or more parts; waits while the other end does not read.
 
         Raises Closed, Stalled, or FrameTooLarge above FRAME_LIMIT. A cancelled send resets the
         stream, because half a frame may have left.

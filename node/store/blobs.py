@@ -32,6 +32,7 @@ from node.store import (
     sync_folder,
     write_durably,
 )
+from node.store.small_shares import SMALL, SmallShares
 from protocol import limits
 from protocol.errors import Misuse
 
@@ -43,6 +44,7 @@ DISK: Final = 50 * 1024**3
 
 _SALT: Final = 32
 _TAG: Final = 16
+_HEAD: Final = 33
 _LENGTH: Final = struct.Struct(">I")
 _PART: Final = ".part"
 _WHOLE: Final = ".share"
@@ -169,7 +171,8 @@ class Blobs:
 class SealedShares:
     """Sealed share streams that an enclave host keeps for its enclave: ciphertext, append-only.
 
-    An unfinished share survives a kill: `begin` resumes after its last whole frame.
+    An unfinished share survives a kill: `begin` resumes after its last whole frame. A complete one
+    has a file of its own, or, if it is small, a row among the others.
     """
 
     def __init__(self, folder: Path, limit: int = DISK) -> None:
@@ -180,7 +183,14 @@ class SealedShares:
         self._writing: set[bytes] = set()
         with disk_faults("Cannot open the shares"):
             _make_folder(folder)
-            self._used = sum(file.stat().st_size for file in folder.iterdir())
+            self._small = SmallShares(folder / "small.db")
+            for share in self._small.sizes():
+                self._part(share).unlink(missing_ok=True)  # a kill came before it was removed
+            self._used = sum(self._small.sizes().values()) + sum(
+                file.stat().st_size
+                for suffix in (_PART, _WHOLE)
+                for file in folder.glob(f"*{suffix}")
+            )
 
     def begin(self, share: bytes) -> "ShareWriter":
         """Start a share or resume it after its last whole frame; a torn tail is cut off.
@@ -200,7 +210,7 @@ class SealedShares:
                 )
             writer = ShareWriter(
                 self._part(share),
-                self._whole(share),
+                lambda file: self._complete(share, file),
                 self._reserve,
                 lambda: self._writing.discard(share),
             )
@@ -218,7 +228,7 @@ class SealedShares:
 
     def finished(self, share: bytes) -> bool:
         """Say whether the share is complete."""
-        return self._whole(share).exists()
+        return self._small.has(share) or self._whole(share).exists()
 
     def size(self, share: bytes) -> int:
         """Return the bytes of all whole frames, without their lengths. Raises StoreMissing."""
@@ -246,7 +256,7 @@ class SealedShares:
     def shares(self) -> dict[bytes, bool]:
         """Return all shares here: id -> whether it is complete."""
         with disk_faults("Cannot list the shares"):
-            return {
+            return dict.fromkeys(self._small.sizes(), True) | {
                 bytes.fromhex(file.stem): suffix == _WHOLE
                 for suffix in (_PART, _WHOLE)
                 for file in self._folder.glob(f"*{suffix}")
@@ -254,17 +264,19 @@ class SealedShares:
 
     def delete(self, share: bytes) -> bool:
         """Remove the share. False if there was none. Raises StoreError "shares.busy"."""
-        removed = False
         with self._lock, disk_faults("Cannot delete a share"):
             if share in self._writing:
                 raise StoreError(
                     "shares.busy", f"Share {_short(share)} is being received.", "Close its stream."
                 )
+            size = self._small.delete(share)
+            removed = size > 0
             for path in (self._part(share), self._whole(share)):
                 if path.exists():
-                    self._used -= path.stat().st_size
+                    size += path.stat().st_size
                     path.unlink()
                     removed = True
+            self._used -= size
             sync_folder(self._folder)
         return removed
 
@@ -274,8 +286,23 @@ class SealedShares:
     def _whole(self, share: bytes) -> Path:
         return self._folder / f"{share.hex()}{_WHOLE}"
 
+    def _complete(self, share: bytes, file: BinaryIO) -> None:
+        """Declare the share in `file` complete, durably."""
+        with disk_faults("Cannot finish a share"):
+            size = os.fstat(file.fileno()).st_size
+            if size <= SMALL:
+                self._small.put(share, os.pread(file.fileno(), size, 0))
+                self._part(share).unlink()
+            else:
+                os.fsync(file.fileno())
+                self._part(share).rename(self._whole(share))
+                sync_folder(self._folder)
+
     def _open(self, share: bytes) -> BinaryIO:
         with disk_faults("Cannot read a share"):
+            content = self._small.get(share)
+            if content is not None:
+                return _memory_file(content)
             for path in (self._whole(share), self._part(share)):
                 if path.exists():
                     return path.open("rb")
@@ -301,19 +328,18 @@ class ShareWriter:
     """The one writer of an unfinished share; `frames` and `size` say where to resume.
 
     Close it in any case (it is a context manager). What `append` took survives a kill of the
-    process; what `sync` or `finish` returned from survives a power loss.
+    process; what `finish` returned from survives a power loss.
     """
 
     def __init__(
         self,
         part: Path,
-        whole: Path,
+        complete: Callable[[BinaryIO], None],
         reserve: Callable[[int], None],
         release: Callable[[], None],
     ) -> None:
         """Use `SealedShares.begin`."""
-        self._path = part
-        self._whole = whole
+        self._complete = complete
         self._reserve = reserve
         self._release = release
         with disk_faults("Cannot open a share"):
@@ -345,6 +371,15 @@ class ShareWriter:
             self._end = end
             self._cut()
 
+    def heads(self) -> Iterator[bytes]:
+        """The first bytes of each frame, enough for the whole of a segment."""
+        with disk_faults("Cannot read a share"):
+            end = 0
+            for _ in range(self.frames):
+                head = os.pread(self._file.fileno(), _LENGTH.size + _HEAD, end)
+                yield head[_LENGTH.size :]
+                end += _LENGTH.size + _frame_length(head[: _LENGTH.size])
+
     def keep_first(self, frames: int) -> None:
         """Cut off what follows the first `frames` frames."""
         with disk_faults("Cannot cut a share"):
@@ -372,10 +407,7 @@ class ShareWriter:
 
     def finish(self) -> None:
         """Declare the share complete, durably, and close the writer."""
-        self.sync()
-        with disk_faults("Cannot finish a share"):
-            self._path.rename(self._whole)
-            sync_folder(self._path.parent)
+        self._complete(self._file)
         self.close()
 
     def close(self) -> None:
@@ -431,6 +463,14 @@ def _frame_length(head: bytes) -> int:
 
 def _nonce(counter: int, last: bool) -> bytes:
     return counter.to_bytes(11, "big") + bytes([last])
+
+
+def _memory_file(content: bytes) -> BinaryIO:
+    """A file for who reads by descriptor, also in another process."""
+    file = os.fdopen(os.memfd_create("share"), "w+b")
+    file.write(content)
+    file.seek(0)
+    return file
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,5 +1,7 @@
 """The mailboxes of a gateway: opaque items that wait for their person."""
 
+import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 from node.store import StoreFull
@@ -40,11 +42,29 @@ class Mail(Tables):
         Raises StoreFull ("mail.full") beyond MAIL_ITEM, MAIL_BOX, MAIL_BOX_ITEMS or MAIL_TOTAL.
         """
         with self._writing() as connection:
-            items = self._one("SELECT count(*) FROM mail WHERE box = ?", (box,))
-            waiting = self._one(_MAIL_BYTES, (box, _LARGEST))
-            _check_mail(len(item), items, waiting, self._mail_bytes)
-            cursor = connection.execute("INSERT INTO mail (box, item) VALUES (?, ?)", (box, item))
-            self._mail_bytes += len(item)
+            return self._put_mail(connection, box, item)
+
+    def mail_put_all(self, items: Sequence[tuple[bytes, bytes]]) -> list[int]:
+        """Keep (mailbox, item) each, in one transaction; what waits there already is not kept
+        twice. The places of those for which there is no room.
+        """
+        full: list[int] = []
+        with self._writing() as connection:
+            for place, (box, item) in enumerate(items):
+                if self._one("SELECT 1 FROM mail WHERE box = ? AND item = ?", (box, item)):
+                    continue
+                try:
+                    self._put_mail(connection, box, item)
+                except StoreFull:
+                    full.append(place)
+        return full
+
+    def _put_mail(self, connection: sqlite3.Connection, box: bytes, item: bytes) -> int:
+        items = self._one("SELECT count(*) FROM mail WHERE box = ?", (box,))
+        waiting = self._one(_MAIL_BYTES, (box, _LARGEST))
+        _check_mail(len(item), items, waiting, self._mail_bytes)
+        cursor = connection.execute("INSERT INTO mail (box, item) VALUES (?, ?)", (box, item))
+        self._mail_bytes += len(item)
         return cursor.lastrowid or 0
 
     def mail_list(self, box: bytes, after: int, limit: int) -> list[tuple[int, bytes]]:

@@ -1,18 +1,23 @@
 """village vault, village consent: for a person. They need no daemon; the light peer serves them.
 
 The vault is a folder: --vault, VILLAGE_VAULT, or the user's own. With --socket a process that
-serves many vaults is asked instead, and --vault is the name of one.
+serves many vaults is asked instead, and --vault is the name of one. VILLAGE_PROXY is an HTTP proxy
+(CONNECT) that all connections go through, as in http://proxy.example:3128.
 """
 
 import base64
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from node.cli.talk import CHOICES, WAITS, call, fail, usage, write
+
+if TYPE_CHECKING:
+    from node.net.proxy import Proxy
 
 vault_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="A person's own vault.")
 consent_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Yes, no, and no more.")
@@ -298,7 +303,7 @@ async def _here(act: str, folder: Path, passphrase: bytes, given: dict[str, Any]
     from node.vault.serve import connect
     from node.vault.vault import Vault
 
-    keeper = Keeper(connect)
+    keeper = Keeper(partial(connect, proxy=_proxy()))
     keeper.hold(Vault.open(folder, passphrase))
     try:
         return await acts.call(keeper, act, given)
@@ -309,6 +314,13 @@ async def _here(act: str, folder: Path, passphrase: bytes, given: dict[str, Any]
 def _folder(vault: str | None) -> Path:
     chosen = vault or os.environ.get("VILLAGE_VAULT")
     return Path(chosen) if chosen else Path.home() / ".local" / "share" / "village" / "vault"
+
+
+def _proxy() -> "Proxy | None":
+    from node.config.readers import read_proxy
+
+    text = os.environ.get("VILLAGE_PROXY")
+    return read_proxy(text, Path.cwd()) if text else None
 
 
 def _passphrase(unlock: str | None) -> bytes:

@@ -44,7 +44,8 @@ class Keys:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentShare:
     """A share that was made under a consent: its id, key, header and raw token; `receipt` is the
-    enclave's raw receipt record, once it took the whole. A withdrawal destroys the key.
+    enclave's raw receipt record, once it took the whole. A withdrawal destroys the key, and so
+    does a newer share, once the enclave took it.
     """
 
     id: Hash

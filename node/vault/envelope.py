@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from node import wire
-from node.share_upload import Parcel, plain_bytes
+from node.share_plain import plain_bytes
+from node.share_upload import Parcel
 from protocol import keys, shape, token
 from protocol.attestation.evidence import enclave_id
 from protocol.kinds.agreement import Agreement, Dataset, People, recipients_of
@@ -108,7 +109,7 @@ def seal_share(
         )
     )
     wraps = tuple(_wrap(key, header, enclave) for enclave in enclaves)
-    share = Share(header=header, wraps=wraps, excluded=0, replaces=replaces)
+    share = Share(header=header, wraps=wraps, replaces=replaces)
     raw = token.sign(person.signing, "share", share)
     return SealedShare(token.open_(raw, "share", Share).id, raw, header, key)
 
@@ -146,7 +147,6 @@ def make_parcel(share: SealedShare, person: PersonShare, plain: bytes) -> Parcel
         key=share.key,
         header=share.header,
         offer=wire.OfferPersonShare(person=person),
-        size=len(plain),
         open_plain=plain_bytes(plain),
     )
 

@@ -40,6 +40,7 @@ from node.vault.steps import (
     verify_host,
     with_receipts,
     with_share,
+    with_taken,
     wrapped_to,
 )
 from node.vault.vault import Vault
@@ -282,9 +283,9 @@ class LightPeer:
         done = replace(sent, receipt=receipt)
         part = self._change(
             visit,
-            lambda p: replace(p, given=with_share(p.given, given.ordinal, done)),
+            lambda p: replace(p, given=with_taken(p.given, given.ordinal, done)),
             "share taken",
-            f"by the enclave of term {found.term}",
+            f"by the enclave of term {found.term}{_replacing(part)}",
         )
         return standing_of(part.given[-1], dossier)
 
@@ -449,6 +450,12 @@ class LightPeer:
             if one.did in parties:
                 learn(found, one)
         return found
+
+
+def _replacing(part: Participation) -> str:
+    """What the diary says of the shares that the newest takes the place of."""
+    gone = sum(one.share is not None and one.share.key is not None for one in part.given[:-1])
+    return "; the key of the share before it is destroyed" if gone else ""
 
 
 async def _nothing(_: Visit) -> None:

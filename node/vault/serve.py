@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from node.admin.server import claimed, serve
 from node.config import Admin
 from node.logs import log_as_json
 from node.net.libp2p.host import libp2p_transport
+from node.net.proxy import Proxy, connect_by
 from node.net.transport import Transport
 from node.vault import acts, settings
 from node.vault.keeper import Keeper
@@ -36,9 +38,11 @@ BODY: Final = 1024 * 1024
 log = logging.getLogger("village.vault")
 
 
-def connect(seed: bytes) -> AbstractAsyncContextManager[Transport]:
-    """The network of a light peer: outbound only, and nobody is admitted."""
-    return libp2p_transport(seed, (), lambda _peer: False)
+def connect(seed: bytes, proxy: Proxy | None = None) -> AbstractAsyncContextManager[Transport]:
+    """The network of a light peer: outbound only, through `proxy` if there is one, and nobody is
+    admitted.
+    """
+    return libp2p_transport(seed, (), lambda _peer: False, connect=connect_by(proxy))
 
 
 class Door:
@@ -82,7 +86,8 @@ def run(path: Path) -> int:
 
 async def main(found: Settings) -> None:
     """Serve until stopped; says "ready" on the standard output, as a node does."""
-    keeper = Keeper(connect, found.gateways, found.registrar, found.folder, found.unlock)
+    out = partial(connect, proxy=found.proxy)
+    keeper = Keeper(out, found.gateways, found.registrar, found.folder, found.unlock)
     admin = Admin(socket=found.socket, read=None, operate=None, govern=None, four_eyes=None)
     try:
         with claimed(admin) as listening:

@@ -6,6 +6,7 @@ gateways  = ["/dns4/a.example/tcp/4150/p2p/12D3Koo…"]   # tried in this order
 registrar = "/dns4/r.example/tcp/4150/p2p/12D3Koo…"
 socket    = "/run/user/1000/village/vaults.sock"
 unlock    = "file:passphrase"      # where vaults have one in common
+proxy     = "http://proxy.example:3128"   # CONNECT; nothing is dialled around it
 """
 
 import tomllib
@@ -14,12 +15,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from node.config import FILE, ConfigError, Problem
+from node.config.problems import Invalid
+from node.config.readers import read_proxy
 from node.net.address import parse
+from node.net.proxy import Proxy
 from node.net.transport import Unreachable
 from node.store import StoreError
 from node.store.keystore import Unlock, parse_unlock
 
-KEYS: Final = ("folder", "gateways", "registrar", "socket", "unlock", "log")
+KEYS: Final = ("folder", "gateways", "registrar", "socket", "unlock", "log", "proxy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,7 @@ class Settings:
     registrar: str | None
     unlock: Unlock | None
     log: str
+    proxy: Proxy | None
 
 
 def load(path: Path) -> Settings:
@@ -67,7 +72,7 @@ class _Reading:
             gateways = []
         registrar = self._address("registrar", self._table.get("registrar"))
         ways = tuple(filter(None, (self._address("gateways", one) for one in gateways)))
-        unlock = self._unlock()
+        unlock, proxy = self._unlock(), self._proxy()
         log = self._table.get("log", "info")
         if log not in ("debug", "info", "warning", "error"):
             self._note("log", "One of debug, info, warning, error.")
@@ -80,6 +85,7 @@ class _Reading:
             registrar=registrar,
             unlock=unlock,
             log=log,
+            proxy=proxy,
         )
 
     def _text(self, key: str) -> str | None:
@@ -109,6 +115,16 @@ class _Reading:
             return parse_unlock(str(value), self._base)
         except StoreError as error:
             self._note("unlock", error.detail)
+            return None
+
+    def _proxy(self) -> Proxy | None:
+        value = self._table.get("proxy")
+        if value is None:
+            return None
+        try:
+            return read_proxy(value, self._base)
+        except Invalid as error:
+            self._note("proxy", f"{error.detail} {error.fix}")
             return None
 
     def _note(self, key: str, detail: str) -> None:

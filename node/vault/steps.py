@@ -204,6 +204,18 @@ def with_share(given: tuple[Given, ...], ordinal: int, share: SentShare) -> tupl
     return tuple(replace(one, share=share) if one.ordinal == ordinal else one for one in given)
 
 
+def with_taken(given: tuple[Given, ...], ordinal: int, share: SentShare) -> tuple[Given, ...]:
+    """The consents, with this share that the enclave took; the keys of those that it replaces are
+    gone.
+    """
+    return tuple(
+        replace(one, share=replace(one.share, key=None))
+        if one.share is not None and one.ordinal != ordinal
+        else one
+        for one in with_share(given, ordinal, share)
+    )
+
+
 def all_stopped(part: Participation) -> Participation:
     """The participation with a signed withdrawal of every consent, and no share key any more."""
     own, right = secrets_of(part), part.right or b""

@@ -2,7 +2,7 @@
 15 and 17 to 18). What happened inside the enclave rests on the enclave and on who verified it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -198,7 +198,8 @@ def _check_agreed(one: Decided, history: History, ledger: Ledger) -> None:
     run, document = one.run, history.machine.document
     end = document.start + document.purpose.duration
     void = run.outcome == "void"
-    started = void or (run.number, run.term) in history.machine.runs.started
+    idle = void or is_lost(run, [other.run for other in history.decided])
+    started = idle or (run.number, run.term) in history.machine.runs.started
     spent = _stated_attempts(one, history) >= document.runs.attempts
     in_time = document.start - limits.CLOCK_SKEW <= run.at < end + limits.CLOCK_SKEW
     checks = (
@@ -218,6 +219,16 @@ def _check_agreed(one: Decided, history: History, ledger: Ledger) -> None:
     for code, holds, what in checks:
         if not holds:
             ledger.find(Check.AGREED, code, f"{one.name} {what}", one.entry)
+
+
+def is_lost(run: Run, decided: Iterable[Run]) -> bool:
+    """Whether a number ended without a start, for nobody has the lineage: an earlier one was then
+    said again in the same term.
+    """
+    if (run.outcome, run.refusal_code, run.rows) != ("refused", "gate.lineage", 0):
+        return False
+    before = (one for one in decided if one.number < run.number and one.term == run.term)
+    return any(one.adopts is not None for one in before)
 
 
 def _stated_attempts(one: Decided, history: History) -> int:

@@ -58,6 +58,8 @@ KINDS: Final[dict[str, Kind]] = {
     "order": _kind(run.Order, "agreement"),
     "cancel": _kind(run.Cancel, "agreement"),
     "missing": _kind(run.Missing, "agreement"),
+    "bequest": _kind(run.Bequest, "agreement"),
+    "lost": _kind(run.Lost, "agreement"),
     "summons": _kind(run.Summons, "agreement"),
     "statement": _kind(run.Statement, "agreement"),
     "started": _kind(run.Started, "agreement"),

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 from protocol import limits
 from protocol.kinds.agreement import Rules
+from protocol.kinds.share import Wrap
 from protocol.shape import Count, Hash, Key, Max, Name, Text, Time
 
 Raw = Annotated[bytes, Max(limits.RECORD)]
@@ -52,6 +53,27 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bequest:
+    """The key of the sealed lineage with digest `lineage`, wrapped to the enclave of `term` and its
+    standbys, by that enclave (kind `bequest`): each of them can go on from it.
+    """
+
+    term: Count
+    lineage: Hash
+    wraps: Annotated[tuple[Wrap, ...], Max(limits.HEIRS)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The enclave of `term` cannot open the lineage that the newest run record pins (kind `lost`):
+    numbers above `above` are computed again, one by one. Of that number it has it; 0: of none.
+    """
+
+    term: Count
+    above: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summons:
     """The enclave asks every party for a statement (kind `summons`, by the enclave)."""
 
@@ -65,7 +87,8 @@ class Summons:
 class Statement:
     """A party's answer and promise (kind `statement`).
 
-    `stops` are the ids of the `stop` tokens that it holds; `suspended` whether a suspension is in
+    `stops` are the ids of the `stop` tokens that it holds; `shares` those of its own shares that
+    count now, so that no host brings an older one back; `suspended` whether a suspension is in
     force in its view; `attempts` how many terms it saw start this number; `accepted` the raw run
     record of an earlier term it voted for in this number; `identities` the ids of the newest
     identity records that it knows of participants who renewed theirs since the agreement, so that
@@ -77,6 +100,7 @@ class Statement:
     term: Count
     nonce: Hash
     stops: tuple[Hash, ...]
+    shares: tuple[Hash, ...] = ()
     suspended: bool
     attempts: Count
     accepted: Raw | None = None
@@ -108,7 +132,8 @@ class OutputDigest:
 
     `to` is the recipient's did. What goes to people, each the own part, stands here once: `to` is
     the agreement, `digest` the one over all sorted digests, `size` the sum. So does a state: its
-    recipient is the agreement itself, and its `size` is 0, for nobody learns it.
+    recipient is the agreement itself, and its `size` is 0, for nobody learns it. Sizes are those of
+    protocol.told: who wrote the algorithm chooses them.
     """
 
     name: Name
@@ -158,11 +183,11 @@ class Run:
     is a digest over ids and stream digests of all shares, people's too, `consents` one over the ids
     of the consents; `states` were read, or dropped. `leaves` is the Merkle root over the sorted
     person leaves (HMAC of each contributing person's receipt secret), `leaf_count` their number;
-    `lineage` is the digest of the sealed lineage blob (contributor tags of all runs from which
-    something left, and the states), or none where nothing leaves; `bundle` etc. the digests that
-    ran; `outcome` ends the number; `refusal_code` says why it is held or refused, or `void` (the
-    agreed attempts were used up, and nothing ran); `trigger` and `due` are those of the order;
-    `logs` are what leaves of the algorithm's log.
+    `lineage` is the digest of the sealed lineage (contributor tags of all runs from which something
+    left, and the states; not of the wraps of its key), or none where nothing leaves; `bundle` etc.
+    the digests that ran; `outcome` ends the number; `refusal_code` says why it is held or refused,
+    or `void` (the agreed attempts were used up, and nothing ran); `trigger` and `due` are those of
+    the order; `logs` are what leaves of the algorithm's log.
 
     `adopts` names the run record of an earlier term that this one repeats: same order, inputs and
     output digests, computed again, said again by the enclave of the newer term. Where it cannot be
@@ -229,11 +254,17 @@ class Delivery:
     gateway: Key | None = None
     sealed: Annotated[bytes, Max(limits.OUTPUT + 4096)]
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes to send it, but for a few of its envelope."""
+        return len(self.sealed)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedOutput:
     """The plain text inside a Delivery: the output's one canonical form (JSON text, or an Arrow IPC
-    stream) and the salt of its digest.
+    stream) and the salt of its digest. `padding` says nothing: with it, who carries the delivery
+    sees of the content's size no more than the run record tells.
     """
 
     run: Hash
@@ -241,6 +272,7 @@ class SealedOutput:
     salt: Hash
     format: Literal["json", "arrow"] = "json"
     content: Annotated[bytes, Max(limits.OUTPUT)]
+    padding: Annotated[bytes, Max(limits.OUTPUT)] = b""
 
 
 def output_digest(salt: bytes, content: bytes) -> bytes:

@@ -1,9 +1,12 @@
 """Sealed shares: the header that binds, the owner's signature, the enclave's receipt."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from protocol.shape import Count, Hash, Key, Length, Max, Name
+
+KEPT: Final = "kept"
+"""The verdict of a receipt for a share that keeps its contract."""
 
 WrapBytes = Annotated[bytes, Length(1168)]
 """HPKE MLKEM768-X25519 / HKDF-SHA256 / AES-256-GCM of a 32-byte share key: 1120 + 32 + 16."""
@@ -38,12 +41,12 @@ class Share:
     """The owner's signed word for a share: kind `share` by a party, token `share` by a person.
 
     `header` are the exact bytes of a ShareHeader; `replaces` names the earlier share of this owner
-    and dataset that it takes the place of; `excluded` counts people who objected.
+    and dataset that it takes the place of. Nothing here says what is in it: it is signed before the
+    rows are read.
     """
 
     header: Annotated[bytes, Max(1024)]
     wraps: tuple[Wrap, ...]
-    excluded: Count
     replaces: Hash | None = None
 
 
@@ -60,7 +63,8 @@ class Receipt:
     """The enclave verified every chunk and checked the contract (kind `receipt`, by the enclave).
 
     `share` is the id of the owner's record or token; `digest` the one of the stream's final frame;
-    `verdict` is "kept" or the broken rule's code; rows and people are counted inside.
+    `verdict` is "kept" or the broken rule's code; rows and people are counted inside, `excluded`
+    people were left out as its owner says in the final frame.
     """
 
     share: Hash

@@ -1,7 +1,8 @@
 """One agreement in force: who may write into its topic, its election, its shares, its runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from protocol import identity, kinds, topic
 from protocol.decision import check_vote
@@ -21,8 +22,8 @@ from protocol.identity import History, Participant, open_keys
 from protocol.kinds.agreement import Agreement, provision
 from protocol.kinds.common import Refusal
 from protocol.kinds.host import Lapse, Verdict
-from protocol.kinds.run import Order, Run, Started, Summons
-from protocol.kinds.share import Erasure, Receipt, Share, ShareHeader
+from protocol.kinds.run import Bequest, Lost, Order, Run, Started, Summons
+from protocol.kinds.share import KEPT, Erasure, Receipt, Share, ShareHeader
 from protocol.kinds.share import Rewrap as RewrapDocument
 from protocol.machines.election import Election, voting_rule
 from protocol.machines.runs import Runs
@@ -38,7 +39,12 @@ HOST_KINDS = frozenset({"candidacy", "refusal", "keys", "erasure"})
 OTHER_KEY_KINDS = frozenset({"share", "order", "cancel", "refusal", "keys", "erasure"})
 """What a record key of a participant may publish here that does not vote: of two words by one
 author in a decision nobody could say which was the last."""
-ENCLAVE_KINDS = frozenset({"receipt", "summons", "started", "run"})
+OF_A_TERM: Mapping[str, type[Any]] = {
+    "summons": Summons, "started": Started, "run": Run, "bequest": Bequest, "lost": Lost,
+}  # fmt: skip
+"""What an enclave says in a term that it holds, and in no other."""
+
+ENCLAVE_KINDS = frozenset({"receipt", *OF_A_TERM})
 
 Erased = tuple[bytes, str]
 """Who erased, and what of a share: "key" or "chunks"."""
@@ -141,6 +147,20 @@ class Collaboration:
                 )
         return newest
 
+    def _own_shares(self) -> tuple[bytes, ...]:
+        """What own statements name: the newest share of each dataset that kept its contract. One
+        that was taken back is not named, and does not bring back the one before it.
+        """
+        newest: dict[str, Record] = {}
+        for record, _, header in self.shares.values():
+            receipt = self.receipts.get(record.id)
+            if header.owner == self.me.did and receipt is not None and receipt.verdict == KEPT:
+                known = newest.setdefault(header.dataset, record)
+                newest[header.dataset] = max(known, record, key=lambda one: one.said)
+        return tuple(
+            sorted(one.id for one in newest.values() if self.word_of_owner(one.id) is None)
+        )
+
     def word_of_owner(self, share: bytes) -> Erasure | None:
         """The erasure by which a party took back the key of its share."""
         owner = self.shares[share][2].owner if share in self.shares else b""
@@ -153,7 +173,8 @@ class Collaboration:
         """
         decided = self.runs.committed()
         used = {share for _, run in decided.values() for share in run.shares}
-        needed = {share for n in self.runs.lacking() for share in decided[n][1].shares}
+        again = (*self.runs.lacking(), *self.runs.rebuilding())
+        needed = {share for n in again for share in decided[n][1].shares}
         since: dict[tuple[str, bytes], tuple[int, int, bytes]] = {}
         for record, _, header in self.shares.values():
             place = (header.dataset, header.owner)
@@ -218,17 +239,10 @@ class Collaboration:
             raise Refused("record.author", "no candidacy names this enclave")
         if record.kind not in ENCLAVE_KINDS:
             raise Refused("record.policy", f"an enclave may not publish {record.kind}")
-        match record.kind:
-            case "receipt" if not self._was_elected(record.key):
-                raise Refused("election.certificate", "an enclave that holds no term")
-            case "summons":
-                self._authorise_term(record, kinds.read(Summons, record).term)
-            case "started":
-                self._authorise_term(record, kinds.read(Started, record).term)
-            case "run":
-                self._authorise_term(record, kinds.read(Run, record).term)
-            case _:
-                return
+        if record.kind in OF_A_TERM:
+            self._authorise_term(record, kinds.read(OF_A_TERM[record.kind], record).term)
+        elif not self._was_elected(record.key):
+            raise Refused("election.certificate", "an enclave that holds no term")
 
     def _authorise_term(self, record: Record, term: int) -> None:
         """An old host is fenced: only the enclave elected for a term speaks in it."""
@@ -302,6 +316,7 @@ class Collaboration:
         if me.from_term is None or self.election.term < me.from_term:
             return [*self._give_way(), *self._host_duties(now, wall)]
         owed = self.election.duties(me.did, me.identity, now, wall)
+        self.runs.own = self._own_shares()
         owed += self.runs.party_duties(me.did, me.identity, wall)
         owed += self._owner_duties(wall)
         return owed + self._host_duties(now, wall)
@@ -318,22 +333,32 @@ class Collaboration:
         return [Publish("lapse", Lapse(term=term, reason="keys were lost: from the next term on"))]
 
     def _owner_duties(self, wall: int) -> list[Effect]:
-        """Wrap own shares to an elected enclave that had no wrap when they were sealed."""
+        """Wrap own shares to an elected enclave that had no wrap when they were sealed, and to
+        standbys that were named since: the owner may be away when one of them takes over.
+        """
         elected = self.election.elected()
         if elected is None or self.me.did not in self.parties:
             return []
-        verdict = self.election.verdicts.get((elected.term, elected.appointment.candidacy), {})
-        mine = verdict.get(self.me.did)
-        if mine is None or not mine.eligible:
+        host = elected.appointment.candidacy
+        if not self.trusts(elected.term, host, wall):
             return []
-        if self.election.doubt(self.me.did, elected.appointment.candidacy, wall) is not None:
-            return []
-        enclave = elected.appointment.enclave
+        enclaves = {
+            self.election.enclave_of(candidacy)
+            for candidacy in (host, *elected.appointment.standbys)
+            if self.trusts(elected.term, candidacy, wall)
+        }
         return [
-            Rewrap(kept.record.id, elected.appointment.candidacy)
+            Rewrap(kept.record.id, host)
             for (_, owner), kept in self.current_shares().items()
-            if owner == self.me.did and enclave not in self.wrapped_to(kept.record.id)
+            if owner == self.me.did and enclaves - self.wrapped_to(kept.record.id)
         ]
+
+    def trusts(self, term: int, candidacy: bytes, wall: int) -> bool:
+        """Whether this participant itself found a candidate's enclave eligible, and still does."""
+        mine = self.election.verdicts.get((term, candidacy), {}).get(self.me.did)
+        if mine is None or not mine.eligible or candidacy not in self.election.candidacies:
+            return False
+        return self.election.doubt(self.me.did, candidacy, wall) is None
 
     def wrapped_to(self, share: bytes) -> set[bytes]:
         """The enclaves that can open a party's share."""
@@ -363,6 +388,8 @@ class Collaboration:
                 owner.take(record)
             case "share" | "rewrap" | "receipt" | "erasure":
                 self._take_share(record)
+            case "bequest" | "lost":
+                self.runs.heritage.take(record)
             case "keys":
                 self.introduce(open_keys(record))
             case "refusal":

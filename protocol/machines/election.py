@@ -7,7 +7,7 @@ them: an old host is fenced because votes, statements and sealed keys name the t
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from protocol import kinds, limits, shape
@@ -56,6 +56,7 @@ class Election:
     ripe: dict[int, float] = field(default_factory=dict)
     retried: dict[tuple[int, bytes], float] = field(default_factory=dict)
     away: dict[tuple[int, bytes], float] = field(default_factory=dict)
+    heirs: Callable[[], frozenset[bytes]] = frozenset
     ground: Ground = field(default_factory=Ground, init=False)
     policy: Attestation = field(init=False)
     policy_digest: bytes = field(init=False)
@@ -325,27 +326,40 @@ class Election:
         return [Publish("lapse", Lapse(term=term, reason="no host reached the quorum"))]
 
     def _choose(self, me: bytes, term: int, now: float) -> Appointment | None:
-        """The first candidate with a quorum of verdicts, once those before it and the standbys are
-        decided, or one lease after it ripened: waiting makes all voters see the same standbys.
+        """The first candidate with a quorum of verdicts that has the lineage, or else the first;
+        once all are decided, or one lease after: waiting makes all voters see the same.
         """
         latest = self.latest()
-        order = [c.did for c in self.document.hosts.candidates]
-        fit = [did for did in order if did in latest and self._is_fit(me, term, latest[did])]
+        fit = self.fit(me, term)
         if not fit:
             return None
         ripe = self.ripe.setdefault(term, now)
+        order = [c.did for c in self.document.hosts.candidates]
         if any(self._is_open(term, latest.get(did)) for did in order) and now - ripe < self.lease:
             return None
-        host, *others = fit
-        keys = self.candidacies[latest[host]][1].enclave
+        heirs, enclaves = self.heirs(), {one: self.enclave_of(one) for one in fit}
+        host = next((one for one in fit if enclaves[one] in heirs), fit[0])
+        others = [one for one in fit if one != host]
         return Appointment(
             agreement=self.agreement_id,
             term=term,
-            host=host,
-            candidacy=latest[host],
-            enclave=enclave_id(keys),
-            standbys=tuple(latest[did] for did in others[: self.document.hosts.standbys]),
+            host=self.candidacies[host][0].author,
+            candidacy=host,
+            enclave=enclaves[host],
+            standbys=tuple(others[: self.document.hosts.standbys]),
         )
+
+    def fit(self, me: bytes, term: int) -> list[bytes]:
+        """The newest candidacies that a quorum found eligible in a term, in the agreement's order;
+        none that `me` knows to be withdrawn.
+        """
+        latest = self.latest()
+        order = [c.did for c in self.document.hosts.candidates if c.did in latest]
+        return [latest[did] for did in order if self._is_fit(me, term, latest[did])]
+
+    def enclave_of(self, candidacy: bytes) -> bytes:
+        """The short name of a candidate's enclave."""
+        return enclave_id(self.candidacies[candidacy][1].enclave)
 
     def _is_fit(self, me: bytes, term: int, candidacy: bytes) -> bool:
         if self.withdrawn(me, candidacy):

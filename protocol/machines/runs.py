@@ -28,6 +28,7 @@ from protocol.kinds.run import (
     Summons,
 )
 from protocol.machines.election import Election
+from protocol.machines.heritage import Heritage
 from protocol.machines.queue import Queue
 from protocol.record import Record
 
@@ -48,6 +49,7 @@ class Runs:
     election: Election
     rule: Rule
     queue: Queue = field(init=False)
+    heritage: Heritage = field(init=False)
     summons: dict[tuple[int, int], tuple[Record, Summons]] = field(default_factory=dict)
     statements: dict[tuple[int, int], dict[bytes, Record]] = field(default_factory=dict)
     started: dict[tuple[int, int], Started] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class Runs:
     stops: dict[bytes, bytes] = field(default_factory=dict)
     suspensions: dict[bytes, bool] = field(default_factory=dict)
     renewed: dict[bytes, bytes] = field(default_factory=dict)
+    own: tuple[bytes, ...] = ()
     kept: set[tuple[int, str]] = field(default_factory=set)
     lacks: dict[bytes, set[bytes]] = field(default_factory=dict)
     full_since: dict[bytes, float] = field(default_factory=dict)
@@ -72,6 +75,8 @@ class Runs:
     def __post_init__(self) -> None:
         """Begin with an empty queue."""
         self.queue = Queue(self.document)
+        self.heritage = Heritage(self.election)
+        self.election.heirs = lambda: self.heritage.heirs(self._ended)
 
     @property
     def orders(self) -> Mapping[bytes, tuple[Record, Order]]:
@@ -115,6 +120,10 @@ class Runs:
             if self._can_release_again(run)
             and any(_receives(run, one, self.rule) for one in self.lacks.get(record.id, ()))
         ]
+
+    def rebuilding(self) -> list[int]:
+        """Ended numbers that the enclave in office computes again, for it lacks the lineage."""
+        return self.heritage.rebuilding(self._ended)
 
     def attempts(self, number: int) -> int:
         """In how many terms the algorithm of this number started."""
@@ -199,6 +208,9 @@ class Runs:
             return []
         if self.election.doubt(me, elected.appointment.candidacy, now) is not None:
             return []
+        ending = self.heritage.gives_way(self._ended, me)
+        if ending is not None:
+            return ending
         return (
             self._state(me, term, now)
             or self._decide(me, identity, term, now)
@@ -206,10 +218,12 @@ class Runs:
         )
 
     def _state(self, me: bytes, term: int, now: int) -> list[Effect]:
-        """The answer to the summons of a number that is open, or whose result somebody lacks."""
-        for number in (*self.lacking(), self.next_number):
+        """The answer to the summons of a number that is open, or whose result somebody lacks, or
+        whose people and states the enclave does.
+        """
+        for number in (*self.rebuilding(), *self.lacking(), self.next_number):
             asked = self.summons.get((number, term))
-            if asked is None or me in self._answers(asked[1]):
+            if asked is None or self._has_answered(me, asked[1]):
                 continue
             if self._may_start(asked[1], now):
                 return [Publish("statement", self._statement(me, asked[1], now))]
@@ -234,7 +248,11 @@ class Runs:
             for n, (_, run) in sorted(self._ended.items())
             if self._holds(candidacy, run.term) and (certificate := self.certificate(n)) is not None
         ]
-        return [*releases, *self._drive(elected.term, now, wall)]
+        inherit = self.heritage.inherits(self._ended)
+        owed = [*releases, inherit] if inherit is not None else releases
+        if not self.heritage.may_go_on(self._ended):
+            return owed
+        return [*owed, *self._drive(elected.term, now, wall)]
 
     def check_run_vote(self, vote: Vote) -> None:
         """Refuse a vote whose slot is not run/NUMBER/TERM (decision.subject)."""
@@ -260,13 +278,15 @@ class Runs:
         return [Execute(number, term, tuple(r.raw for _, r in sorted(answers.items())))]
 
     def next_step(self, term: int, wall: int) -> tuple[int, bytes] | None:
-        """(number, order) that the host of `term` serves now: first what it started, then the
-        queue, and when nobody waits, what somebody lacks.
+        """(number, order) that the host of `term` serves now: first what it started, then what its
+        enclave must learn anew, then the queue, and when nobody waits, what somebody lacks.
         """
         for number, when in sorted(self.started):
             order = self.begun(number)
             if when == term and order is not None and self._is_open(number, term):
                 return number, order
+        for number in self.rebuilding():
+            return number, self._ended[number][1].order
         number = self.next_number
         begun, waiting = self.begun(number), self.pending_orders(wall)
         if begun is not None:
@@ -284,6 +304,16 @@ class Runs:
         """The statements that answer this very summons, by party."""
         given = self.statements.get((summons.number, summons.term), {})
         return {a: r for a, r in given.items() if self._told[r.id][1].nonce == summons.nonce}
+
+    def _has_answered(self, me: bytes, summons: Summons) -> bool:
+        """Whether a summons has the answer of `me`. Until a record is proposed it speaks again
+        where another share counts by now: a run that waits for a share goes on with it.
+        """
+        answer = self._answers(summons).get(me)
+        if answer is None:
+            return False
+        proposed = (summons.number, summons.term) in self.proposals
+        return proposed or self._told[answer.id][1].shares == self.own
 
     def _may_start(self, summons: Summons, now: int) -> bool:
         """Whether a party lets this order run as this number: what was cancelled, expired or ran
@@ -351,6 +381,7 @@ class Runs:
             term=summons.term,
             nonce=summons.nonce,
             stops=tuple(sorted(self.stops)[: limits.STOPS]),
+            shares=self.own,
             suspended=self.suspended,
             attempts=self.attempts(summons.number),
             accepted=accepted,

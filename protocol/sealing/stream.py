@@ -3,17 +3,19 @@
 A frame is one byte of type and a payload:
   1 segment  32-byte random salt
   2 chunk    8-byte index, ciphertext and tag of at most 1 MiB
-  3 end      32-byte chain digest, 8-byte number of chunks
+  3 end      32-byte chain digest, 8-byte number of chunks, 8-byte number of people left out, and
+             HMAC-SHA256 of these 48 bytes
 Chunks are AES-256-GCM with nonce = 8-byte index and 4-byte last flag (0 or 1), AAD = header digest,
 key = HKDF(share key, "chunk" | header digest | salt of the segment). A sender that starts again
 begins a segment with a new salt, so no key and nonce ever seal twice. The chain starts at the
-header digest; each chunk makes it SHA-256(chain | tag). The construction is STREAM (Hoang,
-Reyhanitabar, Rogaway, Vizar 2015) with segments.
+header digest; each chunk makes it SHA-256(chain | tag). The key of the HMAC is HKDF(share key,
+"end" | header digest): only who has the share key says what the whole stream is. The construction
+is STREAM (Hoang, Reyhanitabar, Rogaway, Vizar 2015) with segments.
 """
 
 import hashlib
+import hmac
 from dataclasses import dataclass
-from hmac import compare_digest
 from typing import assert_never
 
 from cryptography.exceptions import InvalidTag
@@ -31,8 +33,12 @@ TAG_BYTES = 16
 """The AES-GCM tag at the end of each chunk."""
 
 _HEAD = 9
+_MOST = 2**53  # as far as a record counts (protocol.shape.Count)
 AROUND = _HEAD + TAG_BYTES
 """Bytes of a chunk's frame beside the plain ones: type and index before, the tag after."""
+
+END_BYTES = 1 + 32 + 8 + 8 + 32
+"""Bytes of the final frame."""
 
 Bytes = bytes | memoryview
 """A frame, or a part of one; of a large one a view spares the copy."""
@@ -55,10 +61,12 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Frame 3: what the sender sent in all."""
+    """Frame 3: what the sender sent in all, and how many people it left out."""
 
     chain: bytes
     chunks: int
+    excluded: int
+    mac: bytes
 
 
 Frame = Segment | Chunk | End
@@ -72,8 +80,9 @@ def read_frame(raw: Bytes) -> Frame:
             return Segment(bytes(payload))
         case b"\x02", size if 8 + TAG_BYTES <= size <= 8 + limits.CHUNK + TAG_BYTES:
             return Chunk(int.from_bytes(payload[:8], "big"), payload[8:])
-        case b"\x03", 40:
-            return End(bytes(payload[:32]), int.from_bytes(payload[32:], "big"))
+        case b"\x03", 80:
+            chunks, excluded = (int.from_bytes(payload[at : at + 8], "big") for at in (32, 40))
+            return End(bytes(payload[:32]), chunks, excluded, bytes(payload[48:]))
         case _:
             type_ = bytes(raw[:1]).hex()
             raise Refused("share.chunk", f"no frame of {len(raw)} bytes and type {type_}")
@@ -85,29 +94,30 @@ def header_digest(header: bytes) -> bytes:
 
 
 class Sealer:
-    """The owner's end: makes the frames of one share, from the start or from where it broke off."""
+    """The owner's end: makes the frames of one share. Who goes on with a broken stream makes the
+    first ones again, with the salts that they had: the same plain bytes give the same chain.
+    """
 
-    def __init__(
-        self, share_key: bytes, header: bytes, index: int = 0, chain: bytes | None = None
-    ) -> None:
-        """Go on at chunk `index` with the chain digest there, as the receiver told.
-
-        Raises Refused (share.commitment, shape.mismatch) if the header is not for this key.
-        """
-        if (index == 0) != (chain is None):
-            raise Misuse("a resumed stream needs both index and chain, a new one neither")
+    def __init__(self, share_key: bytes, header: bytes) -> None:
+        """Raises Refused (share.commitment, shape.mismatch) if the header is not for this key."""
         self._share_key = share_key
         self._header = _open_header(share_key, header)
         self._cipher: AESGCM | None = None
         self._left = 0
         self._ended = False
-        self.chunks = index
-        self.chain = self._header if chain is None else chain
+        self.chunks = 0
+        self.chain = self._header
+
+    @property
+    def open(self) -> bool:
+        """Whether a chunk may come: a segment was begun, and has room."""
+        return self._left > 0
 
     def segment(self, salt: bytes) -> bytes:
         """Begin a segment: at the start, after every restart, every limits.SEGMENT_CHUNKS chunks.
 
-        `salt` are 32 fresh random bytes: used twice, they would break the encryption.
+        `salt` are 32 fresh random bytes: used twice, they would break the encryption, unless what
+        is sealed with them again leaves this process no second time.
         """
         if len(salt) != SALT_BYTES:
             raise Misuse("a segment salt is 32 bytes")
@@ -135,18 +145,20 @@ class Sealer:
         self._ended = last
         return frame
 
-    def end(self) -> bytes:
-        """The final frame, after the last chunk."""
+    def end(self, excluded: int = 0) -> bytes:
+        """The final frame, after the last chunk: `excluded` people were left out."""
         if not self._ended:
             raise Misuse("the last chunk must say so")
-        return b"\x03" + self.chain + self.chunks.to_bytes(8, "big")
+        said = _said(self.chain, self.chunks, excluded)
+        return b"\x03" + said + _mac(self._share_key, self._header, said)
 
 
 class Opener:
     """The enclave's end: verifies and opens frame by frame; memory does not grow with the share.
 
-    `chunks` and `chain` say where a sender that resumes must go on; `size` counts plain bytes. A
-    frame that is refused changes nothing.
+    `chunks` and `chain` say where a sender that resumes must go on; `size` counts plain bytes, and
+    `excluded`, after the final frame, people who were left out. A frame that is refused changes
+    nothing.
     """
 
     def __init__(self, share_key: bytes, header: bytes) -> None:
@@ -159,6 +171,7 @@ class Opener:
         self._last_seen = False
         self.chunks = 0
         self.size = 0
+        self.excluded = 0
         self.chain = self._header
         self.finished = False
 
@@ -226,22 +239,36 @@ class Opener:
     def _end(self, end: End) -> None:
         if not self._last_seen:
             raise Refused("share.unfinished", "the final frame came before the last chunk")
-        if end.chunks != self.chunks or not compare_digest(end.chain, self.chain):
+        if end.chunks != self.chunks or not hmac.compare_digest(end.chain, self.chain):
             raise Refused("share.chunk", "the final frame tells of other chunks")
+        said = _said(end.chain, end.chunks, end.excluded)
+        if not hmac.compare_digest(end.mac, _mac(self._share_key, self._header, said)):
+            raise Refused("share.chunk", "the final frame is not by who sealed the share")
+        if end.excluded > _MOST:
+            raise Refused("share.chunk", f"{end.excluded} people were left out")
         self.finished = True
+        self.excluded = end.excluded
         self._plain = memoryview(bytearray())
 
 
 def _open_header(share_key: bytes, header: bytes) -> bytes:
     """The header's digest, once it is known to be about this very key."""
     promised = shape.decode(ShareHeader, header).commitment
-    if not compare_digest(promised, wrap.commitment(share_key)):
+    if not hmac.compare_digest(promised, wrap.commitment(share_key)):
         raise Refused("share.commitment")
     return header_digest(header)
 
 
 def _cipher(share_key: bytes, header: bytes, salt: bytes) -> AESGCM:
     return AESGCM(wrap.derive(share_key, b"chunk" + header + salt))
+
+
+def _said(chain: bytes, chunks: int, excluded: int) -> bytes:
+    return chain + chunks.to_bytes(8, "big") + excluded.to_bytes(8, "big")
+
+
+def _mac(share_key: bytes, header: bytes, said: bytes) -> bytes:
+    return hmac.digest(wrap.derive(share_key, b"end" + header), said, "sha256")
 
 
 def _nonce(index: int, last: bool) -> bytes:

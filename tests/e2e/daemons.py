@@ -14,8 +14,8 @@ from pathlib import Path
 from node.admin.client import AdminClient
 
 ROOT = Path(__file__).parents[2]
-START = 20.0
-STOP = 5.0
+START, STOP = 60.0, 30.0
+"""Seconds on a busy machine; what hangs takes longer."""
 
 CONFIG = """\
 [node]
@@ -92,12 +92,11 @@ class Daemon:
         self.process.stdout.close()
 
     def stop(self):
-        """End it cleanly; return exit code and seconds."""
-        begun = time.monotonic()
+        """End it cleanly; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(STOP)
         self.process.stdout.close()
-        return code, time.monotonic() - begun
+        return code
 
     def close(self):
         self.client.close()
@@ -118,7 +117,7 @@ def daemons(folder, *names, extra=""):
             node.close()
 
 
-def eventually(condition, seconds=20.0):
+def eventually(condition, seconds=60.0):
     """The first true value of `condition`; what is watched runs in other processes."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -5,8 +5,7 @@ import re
 import pytest
 
 from node.demo.stage import ENVIRONMENTS
-from tests.e2e.test_space_guide import STEP
-from tests.e2e.test_two_machines import ROOT, Shell
+from tests.e2e.guides import ROOT, STEP, typed
 
 pytestmark = pytest.mark.e2e
 
@@ -32,18 +31,11 @@ def test_each_kind_takes_fewer_than_ten_commands():
 @pytest.mark.skipif(not ENVIRONMENTS.is_dir(), reason="needs make setup: the environment")
 def test_the_guide_works_as_it_stands(tmp_path_factory):
     folder = tmp_path_factory.mktemp("a")  # short: sockets have at most 107 bytes
-    steps = STEP.findall(GUIDE.read_text())
-    assert len(steps) >= 7
-    shell = Shell(folder / "A")
-    try:
-        for text in steps:
-            shell.type(text)
-        shell.type(SAME)
-    finally:
-        shell.end()
+    assert len(STEP.findall(GUIDE.read_text())) >= 7
+    said = typed(GUIDE, folder / "A", SAME)
     for kind in ("stay-python", "stay-sql"):
-        assert f"made {kind}" in shell.said
-    tried, published = shell.said.split("may leave: table")[1:], shell.said.count('"mean_nights"')
+        assert f"made {kind}" in said
+    tried, published = said.split("may leave: table")[1:], said.count('"mean_nights"')
     assert len(tried) == 2
-    assert re.search(r"^scientific +[0-9a-f]{12} +/.*/scientific +named$", shell.said, re.MULTILINE)
+    assert re.search(r"^scientific +[0-9a-f]{12} +/.*/scientific +named$", said, re.MULTILINE)
     assert published >= 4

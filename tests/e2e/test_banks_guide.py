@@ -11,8 +11,7 @@ from contextlib import suppress
 import pytest
 
 from node.demo.stage import ENVIRONMENTS
-from tests.e2e.test_space_guide import STEP
-from tests.e2e.test_two_machines import ROOT, Shell
+from tests.e2e.guides import ROOT, STEP, typed
 
 pytestmark = pytest.mark.e2e
 
@@ -58,19 +57,13 @@ def shown(text):
 @pytest.mark.skipif(not ENVIRONMENTS.is_dir(), reason="needs make setup: the environment")
 def test_the_guide_works_as_it_stands(tmp_path_factory):
     folder = tmp_path_factory.mktemp("b")  # short: sockets have at most 107 bytes
-    steps = STEP.findall(GUIDE.read_text())
-    assert len(steps) >= 8
-    shell = Shell(folder / "A")
-    try:
-        for text in steps:
-            shell.type(text)
-    finally:
-        shell.end()
+    assert len(STEP.findall(GUIDE.read_text())) >= 8
+    said = typed(GUIDE, folder / "A")
     overlap, cells, gone = plainly(folder / "A" / "banks")
     assert len(gone) == 2  # the control: cells are really missing
     assert "critical" in gone
-    assert shown(shell.said) == [("overlap", overlap), ("by-risk", cells), ("overlap", overlap)]
-    assert re.search(r"overlap\.sql:2: .*read_csv.*may look outside", shell.said)
-    assert re.search(r"overlap\.sql:3: .*fraud-c-v1.*no input", shell.said)
-    assert "refused, as it should be" in shell.said
-    assert "0 findings" in shell.said
+    assert shown(said) == [("overlap", overlap), ("by-risk", cells), ("overlap", overlap)]
+    assert re.search(r"overlap\.sql:2: .*read_csv.*may look outside", said)
+    assert re.search(r"overlap\.sql:3: .*fraud-c-v1.*no input", said)
+    assert "refused, as it should be" in said
+    assert "0 findings" in said

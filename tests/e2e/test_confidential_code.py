@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from enclave_host import environment, server
+from enclave_host import server
 from tests.e2e.plaintext import in_folder, in_memory
 from tests.e2e.test_enclave_process import ready
-from tests.enclave_drive import Host, body_of
+from tests.enclave_drive import Host, body_of, digest_of
 from tests.enclave_rig import PROJECT, SCIENTIFIC, rows_of
 from tests.sealed_rig import MARKER, ConfidentialRig
 
@@ -153,7 +153,7 @@ def search(host) -> set[str]:
 
 
 def test_the_text_of_confidential_code_is_nowhere_on_its_host(enclave, host):
-    rig = ConfidentialRig(environment.digest(SCIENTIFIC), logs={"what": "errors", "bytes": 4096})
+    rig = ConfidentialRig(digest_of(SCIENTIFIC), logs={"what": "errors", "bytes": 4096})
     client = server.Client(Path(host.door))
     driver = Host(rig, rig.host_1, client).join().take_office()
     for share in (

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from enclave_host import environment
 from protocol.errors import Refused
 from protocol.kinds import algorithm
 from tests.e2e.test_enclave_process import ANN, office, push_hospitals, result
-from tests.enclave_drive import enclaves
+from tests.enclave_drive import digest_of, enclaves
 from tests.enclave_rig import SCIENTIFIC, Patient, Rig, rows_of
 
 pytestmark = pytest.mark.e2e
@@ -71,7 +70,7 @@ def folder():
 
 @pytest.fixture(scope="module")
 def digest(folder):
-    return environment.digest(folder)
+    return digest_of(folder)
 
 
 @pytest.fixture

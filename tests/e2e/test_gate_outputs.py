@@ -7,11 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from enclave_host import environment
 from protocol.errors import Refused
 from protocol.kinds import agreement as k
 from protocol.kinds import algorithm
-from tests.enclave_drive import Door, Host, enclaves, open_delivery
+from tests.enclave_drive import Door, Host, digest_of, enclaves, open_delivery
 from tests.enclave_rig import SCIENTIFIC, Rig, rows_of, sha256
 
 pytestmark = pytest.mark.e2e
@@ -104,7 +103,7 @@ class OutputRig(Rig):
 
 @pytest.fixture(scope="module")
 def digest():
-    return environment.digest(SCIENTIFIC)
+    return digest_of(SCIENTIFIC)
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from enclave_host import environment
-from tests.enclave_drive import Door, Host, enclaves, open_delivery
+from tests.enclave_drive import Door, Host, digest_of, enclaves, open_delivery
 from tests.enclave_rig import SCIENTIFIC, rows_of
 from tests.sealed_rig import CODE, SealedRig
 
@@ -19,7 +18,7 @@ def start():
 
 
 def office(start, **changes):
-    rig = SealedRig(environment.digest(SCIENTIFIC), waits=False, **changes)
+    rig = SealedRig(digest_of(SCIENTIFIC), waits=False, **changes)
     host = Host(rig, rig.host_1, Door(start())).join().take_office()
     return rig, host
 

@@ -6,9 +6,11 @@ from functools import partial
 import pytest
 import trio
 
+from node.bulk_lane import Lanes
 from node.net.libp2p.host import libp2p_transport
 from node.net.proxy import ANSWER, Proxy, ProxyRefused, connect_by, through
 from node.net.transport import Unreachable
+from node.vault.serve import connect as light_peer
 
 pytestmark = pytest.mark.e2e
 
@@ -65,6 +67,45 @@ async def serving(fake):
 async def echo(stream):
     while True:
         await stream.send(await stream.receive())
+
+
+async def test_a_light_peer_talks_through_a_proxy():
+    fake = Fake()
+    async with (
+        serving(fake) as proxy,
+        libp2p_transport(bytes([1]) * 32, ["/ip4/127.0.0.1/tcp/0"], lambda _: True) as gateway,
+        light_peer(bytes([2]) * 32, proxy) as vault,
+    ):
+        hosts = []
+
+        async def serve(stream):
+            hosts.append(stream.host)
+            await echo(stream)
+
+        gateway.serve("/echo", serve)
+        with trio.fail_after(20):
+            stream = await vault.open(await vault.dial(gateway.addresses()[0]), "/echo")
+            await stream.send(b"word")
+            assert await stream.receive() == b"word"
+        assert [stream.host, *hosts] == [HERE, HERE]
+    assert [head.split()[0] for head in fake.asked] == [b"CONNECT"]
+
+
+async def test_a_lane_is_dialled_through_the_proxy_or_not_at_all():
+    fake = Fake()
+    async with serving(fake) as proxy, trio.open_nursery() as nursery:
+        lanes, away = Lanes(HERE), Lanes(connect=connect_by(Proxy(HERE, 1)))
+        nursery.start_soon(lanes.run)
+        await trio.testing.wait_all_tasks_blocked()
+        async with lanes.expect(bytes(32), 0, "peer") as expected:
+            port, terms = expected.offer.port, expected.terms
+            assert await away.dial([HERE], port, terms) is None
+            lane = await Lanes(connect=connect_by(proxy)).dial([HERE], port, terms)
+            await lane.send_all(b"frame")
+            assert await (await expected.wait()).receive_some(100) == b"frame"
+            await lane.aclose()
+        nursery.cancel_scope.cancel()
+    assert fake.asked[0].startswith(b"CONNECT 127.0.0.1:%d " % port)
 
 
 @pytest.mark.parametrize("kind", ["", "/ws"])

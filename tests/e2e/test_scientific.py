@@ -7,7 +7,7 @@ import pytest
 from enclave_host import outputs
 from enclave_host.cage import Cage, Job, NoTier
 from node.demo.stage import ENVIRONMENTS
-from tests.e2e.test_two_machines import ROOT
+from tests.e2e.guides import ROOT
 
 ENVIRONMENT = ROOT / ".cache" / "environments" / "scientific"
 pytestmark = [

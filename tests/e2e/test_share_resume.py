@@ -8,6 +8,7 @@ import ctypes
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -25,6 +26,8 @@ from protocol import limits
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 KILLS = 3
+SLEEP = float(os.environ.get("SLEEP", "3"))
+"""Seconds of a closed lid; over 60, and the other side gives the lane up meanwhile."""
 
 pytestmark = [
     pytest.mark.e2e,
@@ -82,12 +85,17 @@ def start_push(pair: Parties) -> None:
 
 def kill_at(pair: Parties, name: str, size: int) -> None:
     """Kill a node once the host has `size` bytes, and start it again."""
+    wait_for(pair, size)
+    pair.troupe.kill(pair.label(name))
+    pair.start(name)
+
+
+def wait_for(pair: Parties, size: int) -> None:
+    """Until the host has `size` bytes."""
     deadline = time.monotonic() + 600
     while stored(pair) < size:
         assert time.monotonic() < deadline, (stored(pair), size)
         time.sleep(0.001)
-    pair.troupe.kill(pair.label(name))
-    pair.start(name)
 
 
 def survive(pair: Parties, size: int, seed: int) -> None:
@@ -118,6 +126,21 @@ def receipted(pair: Parties) -> list[dict[str, object]]:
 
 def test_a_push_survives_three_kills(pair: Parties) -> None:
     survive(pair, 128 << 20, seed=int(os.environ.get("SEED", "7")))
+
+
+def test_a_push_survives_a_lid_that_closes(pair: Parties) -> None:
+    """First the provider's machine sleeps a while, then the host's."""
+    pair.write(64 << 20, "lid")
+    start_push(pair)
+    for name, size in (("provider", 16 << 20), ("host", 40 << 20)):
+        wait_for(pair, size)
+        process = pair.troupe.running[pair.label(name)].program
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(SLEEP)
+        process.send_signal(signal.SIGCONT)
+    (share,) = eventually(lambda: receipted(pair), 600)
+    receipt = pair.call("provider", "share.show", share=share["share"])["receipt"]
+    assert (receipt["verdict"], receipt["digest"]) == ("kept", pair.stored_chain(share["share"]))
 
 
 @pytest.mark.soak

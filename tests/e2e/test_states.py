@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from enclave_host import environment, lineage
 from protocol import enclave_wire as wire
 from protocol.kinds.run import output_digest
-from tests.enclave_drive import Door, Host, body_of, enclaves, open_delivery
-from tests.enclave_rig import SCIENTIFIC, Patient, rows_of, sha256
+from tests.enclave_drive import Door, Host, body_of, digest_of, enclaves, open_delivery
+from tests.enclave_rig import SCIENTIFIC, Patient, rows_of
 from tests.sealed_rig import SealedRig
 
 pytestmark = pytest.mark.e2e
@@ -18,7 +17,7 @@ ANN = Patient("row-101")
 
 @pytest.fixture(scope="module")
 def digest():
-    return environment.digest(SCIENTIFIC)
+    return digest_of(SCIENTIFIC)
 
 
 @pytest.fixture
@@ -48,14 +47,12 @@ def take_over(first, second, shares):
     second.take_office(2)
     for share in shares:
         second.keep(share)
-    second.runs, second.lineage = list(first.runs), first.lineage
+    second.take_over(first)
     return second
 
 
 def kept(host):
-    vault = host.door.enclave.vault
-    blob = host.concluded.lineage
-    return lineage.open_(blob, sha256(blob), host.rig.id, vault.seed, vault.id)
+    return host.open_lineage()
 
 
 def model(rig, deliveries):
@@ -135,7 +132,7 @@ def test_a_state_whose_people_withdraw_is_dropped_and_no_run_is_repeated_with_it
     again = body_of(second.concluded.run)
     assert (again.withheld, again.lineage) == ("consent.withdrawn", accepted.lineage)
     assert second.commit() == ()
-    second.lineage = first.concluded.lineage
+    second.keep_lineage(first.concluded)
 
     summons = second.summon(3, rig.order("predict", {}))
     second.load(3, second.prepare(3, rig.statements(summons, stops=stops)))

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from enclave_host import environment
 from enclave_host.server import Client
 from protocol import codec, record
 from protocol.errors import Refused
 from protocol.kinds.host import EnclaveKeys
-from tests.enclave_drive import Host
+from tests.enclave_drive import Host, digest_of
 from tests.enclave_rig import PROJECT, SCIENTIFIC, Patient, Rig, rows_of
 from tests.hooks.without import SWITCHES
 
@@ -200,7 +199,7 @@ def _enclave(folder: Path, without: str | None) -> Iterator[Client]:
             client.close()
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -212,7 +211,7 @@ def _play(name: str, folder: Path, without: str | None, rig: Rig) -> None:
 
 @pytest.fixture(scope="module")
 def measured() -> bytes:
-    return environment.digest(SCIENTIFIC)
+    return digest_of(SCIENTIFIC)
 
 
 @pytest.fixture
@@ -245,7 +244,7 @@ def test_the_product_has_no_switch(tmp_path: Path):
         env={**os.environ, "WITHOUT": "consent", "VILLAGE_WITHOUT": "consent"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 2

@@ -9,7 +9,7 @@ import time
 import pytest
 import trio
 
-from enclave_host import environment, server
+from enclave_host import server
 from enclave_host.attest.detect import Source, choose
 from enclave_host.attest.tpm import TpmAttester
 from node import challenge
@@ -29,7 +29,7 @@ from tests.e2e.test_enclave_process import (
     result,
     spawn,
 )
-from tests.enclave_drive import Host
+from tests.enclave_drive import Host, digest_of
 from tests.enclave_rig import SCIENTIFIC, Rig
 from tests.swtpm import SoftwareTpm, extend, missing, software_tpm
 
@@ -175,7 +175,7 @@ def process(machine, tmp_path):
 
 def test_a_whole_agreement_from_attestation_to_results(machine, process):
     assert process["technology"] == "SOFTWARE TPM, NOT CONFIDENTIAL"
-    rig = Rig(environment.digest(SCIENTIFIC), attestation=policy("swtpm", machine))
+    rig = Rig(digest_of(SCIENTIFIC), attestation=policy("swtpm", machine))
     client = server.Client(process["ready"])
     try:
         host = Host(rig, rig.host_1, client).join()
@@ -203,7 +203,7 @@ def test_a_whole_agreement_from_attestation_to_results(machine, process):
 
 def test_what_a_run_names_is_evidence_that_a_party_judged(machine, process):
     """The first round only asks for keys; nobody keeps its evidence."""
-    rig = Rig(environment.digest(SCIENTIFIC), attestation=policy("swtpm", machine))
+    rig = Rig(digest_of(SCIENTIFIC), attestation=policy("swtpm", machine))
     client = server.Client(process["ready"])
     try:
         host = Host(rig, rig.host_1, client).join()

@@ -4,14 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from node import algorithm_check
+from node import algorithm_check, trial
 from node.demo.stage import ENVIRONMENTS
 from node.documents import template
 from node.trial import TrialFault, Wanted, run
-from tests.e2e.test_two_machines import ROOT
+from tests.e2e.guides import ROOT
 
 ENVIRONMENT = ROOT / ".cache" / "environments" / "scientific"
 pytestmark = [
@@ -133,27 +136,54 @@ def test_rows_that_break_the_contract(python):
     assert "sex.maximum" in error["message"]
 
 
+def test_an_authors_rows_have_no_path(python, tmp_path, monkeypatch):
+    """So nothing of them stays, whenever it is killed."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    passed = {}
+
+    def start(_wanted, _entry, words, files):
+        for kind, pair in zip(words[::2], words[1::2], strict=True):
+            passed[kind] = pair.partition("=")[2]
+        passed["rows"] = Path(passed["--table"]).read_bytes()
+        passed["open"] = len(files)
+        return {}
+
+    monkeypatch.setattr(trial, "_start", start)
+    assert run(wanted(python)) == {}
+    assert passed["rows"].count(b"nights") == 1
+    assert passed["--contract"].startswith("/proc/self/fd/")
+    assert passed["open"] == 2
+    assert not Path(passed["--table"]).exists()
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_wrong_words(python):
     code, error = attempt(python, by="height")
     assert (code, "by" in error["message"]) == (1, True)
-    names = {"scientific": bytes(32)}
-    checked = algorithm_check.check(python, algorithm_check.Known(names, ENVIRONMENT))
     for changes, told in (
         ({"entry": "none"}, "Which entry point"),
         ({"tables": {}}, "no rows of stays-v1"),
         ({"tables": {"stays-v1": python, "none": python}}, "reads no 'none'"),
     ):
-        wanted = Wanted(
-            checked=checked,
-            environment=ENVIRONMENT,
-            **{"tables": {"stays-v1": python}, "entry": None, **changes},
-            contracts={},
-            persons={},
-            states={},
-            parameters={},
-            min_contributors=10,
-            precision=6,
-            out=None,
-        )
         with pytest.raises(TrialFault, match=told):
-            run(wanted)
+            run(wanted(python, **changes))
+
+
+def wanted(folder, **changes):
+    """The template's sample, by a new author."""
+    names = {"scientific": bytes(32)}
+    found = Wanted(
+        checked=algorithm_check.check(folder, algorithm_check.Known(names, ENVIRONMENT)),
+        environment=ENVIRONMENT,
+        tables={"stays-v1": folder / "sample" / "stays-v1.csv"},
+        contracts={},
+        persons={},
+        states={},
+        entry=None,
+        parameters={"by": "sex"},
+        min_contributors=10,
+        precision=6,
+        out=None,
+    )
+    return replace(found, **changes)

@@ -112,6 +112,7 @@ def hide_withdrawals(orders: Path) -> None:
             number=question.number,
             statements=silent,
             lineage=question.lineage,
+            wraps=question.wraps,
             runs=question.runs,
             terms=question.terms,
             leaves=question.leaves,

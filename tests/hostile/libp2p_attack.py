@@ -53,7 +53,7 @@ async def victim(listen=(TCP,), **options):
 
 async def still_serves(node):
     async with transport(99, ()) as honest:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await honest.dial(node.addresses()[0])
             stream = await honest.open(node.peer_id, "/echo")
             await stream.send(b"alive?")
@@ -81,7 +81,7 @@ class Attacker:
         )
         await self.data(number, lines)
 
-    async def is_cut_off(self, seconds=5.0):
+    async def is_cut_off(self, seconds=20.0):
         with trio.move_on_after(seconds):
             try:
                 while True:
@@ -117,7 +117,7 @@ def connections(node):
     return node._links._doors.all()
 
 
-async def until(condition, seconds=10.0):
+async def until(condition, seconds=30.0):
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - what is watched has no event
             await trio.sleep(0.02)

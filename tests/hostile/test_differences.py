@@ -5,7 +5,6 @@ asked for. The gate, the counting of people and the lineage are the real ones. W
 to is said by an oracle that knows nothing of digests, groups or seals: it compares all rows.
 """
 
-import hashlib
 import os
 import random
 from collections import Counter
@@ -22,6 +21,7 @@ from protocol import keys
 from protocol.attestation.evidence import enclave_id
 from protocol.errors import Refused
 from protocol.kinds.host import EnclaveKeys
+from protocol.kinds.share import Wrap
 from protocol.sealing import wrap
 from tests.enclave_rig import seed
 from tests.unit.test_gate import rig_parties
@@ -103,21 +103,21 @@ class Enclave:
     def keys(self) -> EnclaveKeys:
         return EnclaveKeys(signing=keys.public(self.seed), sealing=wrap.public_key(self.seed))
 
-    def open(self, blob: bytes | None, pinned: bytes | None) -> Lineage:
-        if pinned is None:
-            return Lineage()
+    def open(self, blob: bytes | None, pinned: bytes, wraps: list[Wrap]) -> tuple[Lineage, bytes]:
         name = enclave_id(self.keys)
-        return lineage.open_(blob, pinned, PARTIES.id, self.seed, name)
+        mine = [one.sealed for one in wraps if one.enclave == name]
+        return lineage.open_(blob, pinned, mine, PARTIES.id, self.seed, name)
 
 
 class Life:
-    """One agreement. The host keeps every blob that it was given; the records pin the newest."""
+    """One agreement. The host keeps every blob and every wrap; the records pin the newest blob."""
 
     def __init__(self, number: int) -> None:
         self.chance = random.Random(number)  # noqa: S311 (seeded, to be repeated)
         self.rows: dict[tuple[bytes, str], int] = {}
         self.office, self.standby = Enclave(), Enclave()
         self.blobs: list[bytes] = []
+        self.wraps: list[Wrap] = []
         self.released: list[tuple[int, list[Rows]]] = []
         self.number = 0
         self.outcomes: Counter[str] = Counter()
@@ -157,22 +157,32 @@ class Life:
             self.rows.setdefault((self.chance.choice([*ORGANIZATIONS, OWN]), person), value)
 
     def fail_over(self) -> None:
-        """The standby takes office; a host that shows it an older lineage, or none, gets no run."""
-        self.office, self.standby = self.standby, self.office
+        """The standby takes office; a host that shows it an older lineage, or none, gets no run.
+        The next standby gets a wrap at once: not only with the next release.
+        """
+        self.office, self.standby = self.standby, Enclave()
         for stale in (None, *self.blobs[:-1]):
             with pytest.raises(Refused, match=r"gate\.lineage"):
-                self.office.open(stale, self.pinned or bytes(32))
+                self.office.open(stale, self.pinned, self.wraps)
+        if self.blobs:
+            self._hand_on(self.office.open(self.blobs[-1], self.pinned, self.wraps)[1])
+
+    def _hand_on(self, key: bytes) -> None:
+        enclaves = (self.office.keys, self.standby.keys)
+        self.wraps += lineage.wraps(key, self.pinned, PARTIES.id, enclaves)
 
     @property
-    def pinned(self) -> bytes | None:
-        return hashlib.sha256(self.blobs[-1]).digest() if self.blobs else None
+    def pinned(self) -> bytes:
+        return lineage.digest(self.blobs[-1]) if self.blobs else bytes(32)
 
     def run(self) -> None:
         """A run; one in four reads the state that an earlier one left."""
         if not self.rows:
             return
         self.number += 1
-        known = self.office.open(self.blobs[-1] if self.blobs else None, self.pinned)
+        known = Lineage()
+        if self.blobs:
+            known, _ = self.office.open(self.blobs[-1], self.pinned, self.wraps)
         rests, runs = self._state(known)
         fresh = people_of(self.rows)
         earlier = [known.people([number]) for number in rests]
@@ -186,8 +196,9 @@ class Life:
             if self.chance.random() < 0.5:
                 self.standby = Enclave()  # another one was named, or it started anew
             found = lineage.result(self.number, "fit", "{}", fresh, rests)
-            enclaves = (self.office.keys, self.standby.keys)
-            self.blobs.append(lineage.seal(known.grown(found, ()), PARTIES.id, enclaves))
+            sealed, key = lineage.seal(known.grown(found, ()), PARTIES.id)
+            self.blobs.append(sealed)
+            self._hand_on(key)
             self.released.append((self.number, runs))
 
     def _state(self, known: Lineage) -> tuple[tuple[int, ...], list[Rows]]:

@@ -317,7 +317,7 @@ def test_an_enclave_whose_term_is_over_keeps_no_rows_of_a_run(host, start):
     with pytest.raises(Refused, match=r"term\.fenced"):
         host.appoint(certificate)
     assert room.used == 0
-    assert room.spools == []
+    assert room.spools == set()
 
 
 def test_what_was_computed_in_a_term_is_not_signed_in_a_later_one(host):

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import duckdb
 import pytest
 
-from enclave_host.cage import Cage, NoTier, tiers
+from enclave_host.cage import tiers
 from tests.hostile.probes.probe import NOTHING, STATUSES, THROUGH, Probe
 from tests.hostile.target import GROUPS, PROBES, SCIENTIFIC, SECRET, Target, open_folder
 
@@ -50,14 +50,6 @@ def packages():
 @pytest.fixture(scope="module")
 def control(spoilt, packages):
     return spoilt.control() | spoilt.control(packages)
-
-
-@pytest.fixture(scope="module", params=tiers.TIERS)
-def cage(request):
-    try:
-        return Cage.probe(only=request.param)
-    except NoTier as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

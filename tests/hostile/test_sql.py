@@ -11,7 +11,7 @@ import pytest
 from pyarrow import ipc
 
 from enclave_host import outputs, sql
-from enclave_host.cage import Cage, Job, Limits, NoTier, memory, tiers
+from enclave_host.cage import Job, Limits, memory
 from enclave_host.inputs import Datacage
 from enclave_host.private import Room
 from protocol.errors import Refused
@@ -23,14 +23,6 @@ ENVIRONMENT = Path(duckdb.__file__).parents[1]
 LIMITS = Limits(memory=1 << 30, cpu=10, wall=30.0, processes=16, files=64, tmp=1 << 20)
 TABLE = pa.table({"risk": ["high", "low"] * 50, "n": range(100)})
 READ_OUTSIDE = "SELECT content FROM read_text('/proc/self/environ')"
-
-
-@pytest.fixture(scope="module", params=tiers.TIERS)
-def cage(request):
-    try:
-        return Cage.probe(only=request.param)
-    except NoTier as error:
-        pytest.skip(str(error))
 
 
 def run(cage, query, parameters=None):

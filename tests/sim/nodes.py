@@ -51,15 +51,24 @@ def open_journal(folder: Path) -> Journal:
 
 @asynccontextmanager
 async def peer(
-    network: MemoryNetwork, folder: Path, keyring: Keyring, bootstrap: tuple[str, ...] = ()
+    network: MemoryNetwork,
+    folder: Path,
+    keyring: Keyring,
+    bootstrap: tuple[str, ...] = (),
+    *,
+    listens: bool = True,
 ) -> AsyncIterator[Peer]:
-    """Run one peer until the block is left; its journal stays in `folder`."""
+    """Run one peer until the block is left; its journal stays in `folder`. Started again, it
+    listens at another port.
+    """
     journal = open_journal(folder)
     world = World(keyring.me)
     pipeline = Pipeline(journal, keyring, world, Happenings())
     pipeline.restore()
     transport = network.join(
-        peer_id_of(keys.public(keyring.node)), admits=lambda p: world.owner_of(p) is not None
+        peer_id_of(keys.public(keyring.node)),
+        admits=lambda p: world.owner_of(p) is not None,
+        listens=listens,
     )
     blobs = Blobs(folder / "blobs", keyring.store)
     spread = Spread(pipeline, blobs, transport, bootstrap)
@@ -104,7 +113,7 @@ def yes(peer_: Peer, slot: str, subject: bytes) -> Vote:
     return Vote(slot=slot, subject=subject, choice="yes", identity=peer_.keyring.me.id)
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until `condition()` is true; a test that waits in vain fails."""
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 (whatever is waited for)

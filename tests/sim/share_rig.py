@@ -3,6 +3,7 @@
 The enclave's contract check runs in this process; all else of it is what runs in earnest.
 """
 
+import io
 import json
 import os
 import time
@@ -17,6 +18,7 @@ import pyarrow.compute
 import trio
 
 from enclave_host import checking, environment
+from enclave_host import session as enclave_session
 from enclave_host.inputs import Checked
 from enclave_host.runners import prepare
 from node import config, wire
@@ -42,18 +44,29 @@ from tests.enclave_rig import AT, Actor, Rig, Sealed, seed
 from tests.enclave_vitals import CONTRACT
 from tests.sim.nodes import follow_space
 
+SITES = ("hospital-a", "hospital-b", "host-1", "host-2")
+
 CHUNK = 1024
 """Bytes of a chunk here, so that a small file has many."""
 
 
 def check(_datacage: Any, contract: Any, column: str, person: str | None, feed: int) -> Checked:
     """The contract check of the sandbox, without the sandbox."""
-    question = {"contract": contract.plain(), "person": column, "shares": [{"person": person}]}
     with os.fdopen(os.dup(feed), "rb") as stream:
-        head = prepare.check(pa, json.loads(json.dumps(question)), stream)
+        return _checked(contract, column, person, stream)
+
+
+def check_together(_datacage: Any, contract: Any, column: str, shares: Any) -> list[Checked]:
+    """The same for small shares of people."""
+    return [_checked(contract, column, one.person, io.BytesIO(one.content)) for one in shares]
+
+
+def _checked(contract: Any, column: str, person: str | None, stream: Any) -> Checked:
+    question = {"contract": contract.plain(), "person": column}
+    head = prepare.check(pa, json.loads(json.dumps(question)), {"person": person}, stream)
     if head["fault"] is not None:
         return Checked(f"share.contract {head['fault']}", 0, 0)
-    return Checked("kept", sum(head["rows"]), head["people"])
+    return Checked("kept", head["rows"], head["people"])
 
 
 @dataclass
@@ -121,7 +134,7 @@ class Stage:
     """All sites of one agreement, after the election of host-1 with host-2 as its standby."""
 
     def __init__(self, folder: Path, network: MemoryNetwork, start: Callable[[], Any], rig: Rig):
-        self.folder, self.network, self.rig = folder, network, rig
+        self.folder, self.network, self.start, self.rig = folder, network, start, rig
         # Hospital A's node signs for itself: four others are a quorum.
         rig.parties = (*rig.parties[1:], rig.parties[0])
         self.hosts = {
@@ -133,6 +146,7 @@ class Stage:
         self.challenged: list[tuple[str, int]] = []
         self.turned: set[str] = set()
         self.tasks: trio.Nursery | None = None
+        self.lanes = {name: Lanes() for name in SITES}
 
     async def open(self, doubted: tuple[str, ...] = ()) -> None:
         rig = self.rig
@@ -143,7 +157,7 @@ class Stage:
                 fit = owner is rig.b or one.who.name not in doubted
                 self.records.append(self.verdict(owner, one, 1, fit))
         self.elect(1, first, (second,))
-        for name in ("hospital-a", "hospital-b", "host-1", "host-2"):
+        for name in SITES:
             await self.site(name)
 
     def verdict(self, who: Actor, of: Host, term: int, eligible: bool) -> bytes:
@@ -211,10 +225,12 @@ class Stage:
         if name in self.hosts:
             site.link = Link(self.hosts[name].door)
             site.lane = ShareLane(
-                pipeline, transport, site.link, SealedShares(folder / "shares"), Lanes(None)
+                pipeline, transport, site.link, SealedShares(folder / "shares"), self.lanes[name]
             )
         else:
-            site.owner = Owner(pipeline, transport, self.verify)
+            site.owner = Owner(
+                pipeline, transport, self.verify, self.lanes.setdefault(name, Lanes())
+            )
         await self.connect(site)
         return site
 
@@ -281,7 +297,7 @@ class Sender:
         await self.stream.send(self.wire.pack_request(request))
 
     async def hear(self, answer: Any) -> Any:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             return self.wire.read_answer(await self.stream.receive(), answer)
 
     async def offer(self, share: Sealed) -> wire.Resume:
@@ -304,13 +320,18 @@ class Sender:
 
 @asynccontextmanager
 async def staged(
-    folder: Path, monkeypatch: Any, weather: Weather | None = None, **changes: Any
+    folder: Path,
+    monkeypatch: Any,
+    weather: Weather | None = None,
+    lanes: dict[str, Lanes] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Stage]:
-    """A stage that runs until the block is left."""
+    """A stage that runs until the block is left; `lanes` are those of some sites."""
     began = time.time()
     now = time.time
     monkeypatch.setattr(time, "time", lambda: AT + 1000 + now() - began)
     monkeypatch.setattr(checking, "check", check)
+    monkeypatch.setattr(enclave_session, "check_together", check_together)
     monkeypatch.setattr(limits, "CHUNK", CHUNK)
     environments = folder / "environment"
     environments.mkdir()
@@ -319,6 +340,9 @@ async def staged(
         async with memory_network(weather) as network, trio.open_nursery() as tasks:
             stage = Stage(folder, network, start, Rig(environment.digest(environments)))
             stage.tasks = tasks
+            for name, one in (lanes or {}).items():
+                stage.lanes[name] = one
+                tasks.start_soon(one.run)
             await stage.open(**changes)
             yield stage
             tasks.cancel_scope.cancel()
@@ -326,7 +350,7 @@ async def staged(
             site.journal.close()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
     """Wait for something that happens elsewhere."""
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 (whatever is waited for)

@@ -1,116 +1,36 @@
 """The bulk lane: real sockets between sender, host and enclave; what is refused, what remains."""
 
-import shutil
 import socket
-import tempfile
-import threading
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import trio
 
-from enclave_host.server import Server
 from node import bulk_lane, share_intake, wire
-from node.bulk_lane import Lanes, Reach, Terms
+from node.bulk_lane import Terms
 from node.enclave_link import EnclaveLink, EnclaveUnreachable
-from node.share_lane import ShareLane
-from node.store.blobs import SealedShares
+from node.store import StoreFull
+from node.store.blobs import ShareWriter
 from protocol import enclave_wire as enclave
 from protocol import record
-from protocol.errors import Refused
-from tests.enclave_rig import Sealed, rows_of
-from tests.sim.share_rig import Sender, Stage, staged, until
-
-NUMBERS = range(150)
-HERE = "127.0.0.1"
-LANES: list[trio.SocketStream] = []
-"""What the senders of one test opened."""
-
-SENDERS: list[Sender] = []
-"""Whose streams one test opened."""
+from tests.enclave_rig import Sealed
+from tests.sim.lane_rig import (
+    DIALS,
+    HERE,
+    LaneSender,
+    flipped,
+    lane_stage,
+    pack,
+    refusal,
+    share_of_a,
+    taken,
+)
+from tests.sim.share_rig import Stage, until
 
 
 @pytest.fixture
 async def stage(tmp_path, monkeypatch) -> AsyncIterator[Stage]:
-    async with staged(tmp_path, monkeypatch) as found:
-        site = found.sites["host-1"]
-        folder = tempfile.mkdtemp(prefix="village-")  # a socket's path must be short
-        path = Path(folder, "enclave.sock")
-        server = Server(path, found.hosts["host-1"].door.enclave.answer)
-        thread = threading.Thread(target=server.serve, daemon=True)
-        thread.start()
-        link = EnclaveLink(path)
-        files = SealedShares(site.folder / "bulk", 1 << 30)
-        site.lane = ShareLane(site.pipeline, site.transport, link, files, Lanes(HERE))
-        async with trio.open_nursery() as running:
-            running.start_soon(site.lane.run)
-            await trio.testing.wait_all_tasks_blocked(0.05)
-            yield found
-            running.cancel_scope.cancel()
-        while LANES:
-            await trio.aclose_forcefully(LANES.pop())
-        while SENDERS:
-            await SENDERS.pop().stream.reset()
-        await until(lambda: not site.lane._streams)
-        await link.close()
-        server.stop()
-        shutil.rmtree(folder)
-
-
-async def share_of_a(stage: Stage) -> Sealed:
-    enclaves = [one.keys for one in stage.hosts.values()]
-    share = stage.rig.share(stage.rig.a, rows_of(*NUMBERS), *enclaves)
-    await stage.tell(*set(share.opener.values()))
-    return share
-
-
-def pack(*frames: bytes) -> bytes:
-    return b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames)
-
-
-class LaneSender(Sender):
-    """Somebody who takes the lane, and can lie there."""
-
-    async def open(self, *arguments: str) -> "LaneSender":
-        await super().open(*arguments)
-        SENDERS.append(self)
-        return self
-
-    async def take(self, share: Sealed, /, **lies: object) -> trio.SocketStream | None:
-        """Offer the share and dial; `lies` change what is proven."""
-        resume = await self.offer(share)
-        assert resume.lane is not None
-        self.resume = resume
-        honest = {
-            "ticket": resume.lane.ticket,
-            "key": resume.lane.key,
-            "share": share.id,
-            "chunks": resume.chunks,
-        }
-        lane = await bulk_lane.dial(Reach([HERE]), resume.lane.port, Terms(**{**honest, **lies}))
-        if lane is not None:
-            LANES.append(lane)
-        await self.say(wire.ChooseWay(lane=True))
-        return lane
-
-
-async def taken(stage: Stage, share: Sealed) -> None:
-    """An honest push gets through."""
-    sender = await LaneSender(stage, "hospital-a").open()
-    lane = await sender.take(share)
-    chunks = sender.resume.chunks
-    await lane.send_all(pack(share.frames[0], *share.frames[1 + chunks :]))
-    answer = await sender.hear(wire.ShareTaken)
-    assert record.parse(answer.receipt).kind == "receipt"
-    frames = [frame for frame in stage.lane.frames(share.id) if frame[:1] != b"\x01"]
-    assert frames == list(share.frames[1:])
-
-
-async def refusal(sender: Sender) -> str:
-    with pytest.raises(Refused) as caught:
-        await sender.hear(wire.ShareTaken)
-    return caught.value.code
+    async with lane_stage(tmp_path, monkeypatch) as found:
+        yield found
 
 
 def progress(stage: Stage) -> dict[str, object]:
@@ -134,14 +54,14 @@ async def test_a_push_goes_by_the_lane(stage):
 
 
 async def test_a_lane_that_cannot_be_dialled_leaves_the_stream(stage, monkeypatch):
-    monkeypatch.setattr("node.shares._hosts", lambda _: [])
+    monkeypatch.setattr("node.share_road.dialable", lambda *_: [])
     outcome = await stage.owner.push(stage.rig.id, "vitals-v1", stage.source())
     assert outcome.receipt.verdict == "kept"
     assert progress(stage)["lane"] is False
 
 
 async def test_a_receiver_that_forbids_the_lane_offers_none(stage):
-    stage.lane.intake.lanes._host = None
+    stage.lane.intake.lanes._host = stage.lane.intake.lanes._connect = None
     sender = await LaneSender(stage, "hospital-a").open()
     assert (await sender.offer(await share_of_a(stage))).lane is None
 
@@ -166,11 +86,7 @@ async def test_a_ticket_is_good_once(stage):
     await sender.take(share)
     offer = sender.resume.lane
     terms = Terms(ticket=offer.ticket, key=offer.key, share=share.id, chunks=0)
-    assert await bulk_lane.dial(Reach([HERE]), offer.port, terms) is None
-
-
-def flipped(frame: bytes) -> bytes:
-    return frame[:-1] + bytes([frame[-1] ^ 1])
+    assert await DIALS.dial([HERE], offer.port, terms) is None
 
 
 @pytest.mark.parametrize(
@@ -253,6 +169,21 @@ async def test_a_disk_without_room_is_said_and_the_daemon_lives(stage):
     await taken(stage, share)
 
 
+async def test_a_disk_that_fails_while_a_share_comes_ends_the_lane(stage, monkeypatch):
+    def fails(_writer):
+        raise StoreFull("shares.full", "The disk took no more of it.", "Make room.")
+
+    monkeypatch.setattr(share_intake, "SETTLE_EVERY", 0.05)
+    share = await share_of_a(stage)
+    sender = await LaneSender(stage, "hospital-a").open()
+    lane = await sender.take(share)
+    await lane.send_all(pack(*share.frames[:3]))
+    with monkeypatch.context() as patch:
+        patch.setattr(ShareWriter, "sync", fails)
+        assert await refusal(sender) == "share.full"
+    await taken(stage, share)
+
+
 async def test_more_lanes_than_one_peer_may_have_are_not_offered(stage, monkeypatch):
     monkeypatch.setattr(bulk_lane, "TICKETS_OF_ONE", 0)
     sender = await LaneSender(stage, "hospital-a").open()
@@ -265,9 +196,7 @@ async def test_more_lanes_than_one_peer_may_have_are_not_offered(stage, monkeypa
 async def inside(stage: Stage, share: Sealed) -> tuple[LaneSender, int]:
     """A sender that leaves the lane, and the chunk where it goes on."""
     sender = await LaneSender(stage, "hospital-a").open()
-    resume = await sender.offer(share)
-    await sender.say(wire.ChooseWay(lane=False))
-    return sender, resume.chunks
+    return sender, await sender.inside(share)
 
 
 async def test_frames_inside_the_stream_go_on_where_they_broke(stage):
@@ -310,10 +239,9 @@ async def test_an_enclave_that_goes_away_is_said_and_the_daemon_lives(stage, mon
         return await ask(link, request, *arguments, **named)
 
     sender = await LaneSender(stage, "hospital-a").open()
-    resume = await sender.offer(share)
+    await sender.offer(share)
     monkeypatch.setattr(EnclaveLink, "ask", gone)
-    terms = Terms(ticket=resume.lane.ticket, key=resume.lane.key, share=share.id, chunks=0)
-    LANES.append(await bulk_lane.dial(Reach([HERE]), resume.lane.port, terms))
+    assert await sender.dial(share)
     await sender.say(wire.ChooseWay(lane=True))
     assert await refusal(sender) == "enclave.unreachable"
     monkeypatch.setattr(EnclaveLink, "ask", ask)

@@ -1,6 +1,7 @@
 """Confidential code among nodes: published, read by its reviewers, sent by its provider unasked."""
 
 import base64
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import trio
 from node import confidential, shares
 from node.admin.failure import Failure
 from node.confidential import CodeSender
+from node.documents import template
 from protocol.errors import Refused
 from protocol.events import Appraised
 from protocol.kinds.algorithm import CODE
@@ -35,7 +37,9 @@ async def test_members_see_the_documents_and_reviewers_the_code(tmp_path):
         assert (await lab.call("algorithm.publish", **sealing))["already"]
         await eventually(lambda: all(knows(one, made["bundle"]) for one in cast.values()))
 
-        plain = (await lab.call("algorithm.open", bundle="cox-ph"))["files"]
+        opened = await lab.call("algorithm.open", bundle="cox-ph")
+        plain = opened["files"]
+        assert opened["faults"] == []
         assert (await reader.call("algorithm.open", bundle="cox-ph"))["files"] == plain
         code = next(name for name in plain if name.endswith(".py"))
         text = base64.b64decode(plain[code])
@@ -56,6 +60,24 @@ async def test_members_see_the_documents_and_reviewers_the_code(tmp_path):
         assert text not in b"".join(
             path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
         )
+
+
+async def test_a_reviewer_is_told_what_is_wrong_with_sealed_queries(tmp_path):
+    folder = tmp_path / "stays"
+    template.write("sql", "stays", folder)
+    query = folder / "queries" / "summary" / "table.sql"
+    query.write_text("SELECT * FROM read_csv('/etc/passwd') WHERE $by = 'sex'")
+    async with demo_cast(tmp_path) as cast:
+        lab, reader = cast["biostat-lab"], cast["hospital-a"]
+        await lab.call("algorithm.env", name="scientific", digest=ENVIRONMENT)
+        sealing = {"folder": str(folder), "confidential": True, "reviewers": ["@hospital-a"]}
+        made = await lab.call("algorithm.publish", **sealing)
+        await eventually(lambda: knows(reader, made["bundle"]))
+        opened = await reader.call("algorithm.open", bundle="stays")
+        assert any("table.sql:1: " in fault for fault in opened["faults"])
+        for verdict, refused in (("approved", True), ("rejected", False)):
+            with pytest.raises(Refused, match=r"algorithm\.sql") if refused else nullcontext():
+                await reader.call("algorithm.review", bundle="stays", verdict=verdict, text="read")
 
 
 # --- send -----------------------------------------------------------------------------------------

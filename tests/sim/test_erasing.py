@@ -98,7 +98,9 @@ async def test_a_replaced_share_goes_once_a_decided_run_used_the_newer(stage):
     for name in stage.sites:
         await look(stage, name)
     assert said(stage, first, "host-1") == {}
-    run = SimpleNamespace(outcome="held", withheld=None, term=0, order=b"", shares=(second,))
+    run = SimpleNamespace(
+        outcome="held", withheld=None, term=0, order=b"", shares=(second,), lineage=None
+    )
     for site in stage.sites.values():
         site.machine.runs._ended[1] = (None, run)
     for name in stage.sites:
@@ -154,6 +156,57 @@ async def test_a_new_consent_before_the_look_keeps_its_share(stage):
     await look(stage, "host-1")
     assert holds(stage, "host-1", made[0].id) == (False, False)
     assert holds(stage, "host-1", made[1].id) == (True, True)
+
+
+async def person_shares(stage, patient):
+    """Two shares of one person, the second under a renewed consent."""
+    enclaves = [one.keys for one in stage.hosts.values()]
+    made = []
+    for ordinal in (1, 2):
+        consent = stage.rig.consent(patient, ordinal=ordinal)
+        one, outer = person_share(stage, patient, *enclaves, consent=consent)
+        sender = await offer_person(stage, outer)
+        await sender.frames(*one.frames)
+        await until(lambda one=one: stage.receipt("host-1", one.id) is not None)
+        made.append(one.id)
+    return made
+
+
+async def test_a_persons_replaced_share_goes_once_a_decided_run_used_the_newer(stage):
+    first, second = await person_shares(stage, Patient("row-100"))
+    other = (await person_shares(stage, Patient("row-101")))[0]
+    site, id_ = stage.sites["host-1"], stage.rig.id
+    decided = SimpleNamespace(
+        outcome="held", withheld=None, term=0, order=b"", shares=(), lineage=None
+    )
+    record = SimpleNamespace(id=seed("run"))
+
+    async def none_yet():
+        await look(stage, "host-1")
+        assert said(stage, first, "host-1") == {}
+
+    await none_yet()
+    site.lane.used[id_] = (record.id, frozenset({first}))
+    site.machine.runs._decided[record.id] = site.machine.runs._ended[1] = (record, decided)
+    await none_yet()  # the run used the older: its result may have to be computed again
+    site.lane.used[id_] = (seed("not decided"), frozenset({second}))
+    await none_yet()
+    site.lane.used[id_] = (record.id, frozenset({second}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(site.machine.runs), "lacking", lambda _: [1])
+        await none_yet()
+    await look(stage, "host-1")
+    assert holds(stage, "host-1", first) == (False, False)
+    assert holds(stage, "host-1", second) == (True, True)
+    assert said(stage, other, "host-1") == {}, "no run used the newer of that person"
+    await until(lambda: said(stage, first, "host-2"))
+    await look(stage, "host-2")
+    assert [holds(stage, "host-2", one)[0] for one in (first, second, other)] == [False, True, True]
+    reasons = {(name, "chunks"): "replaced" for name in ("host-1", "host-2")}
+    await everywhere(stage, first, reasons)
+    enclaves = {one.id for one in stage.hosts.values()}
+    words = site.machine.erasures[first].values()
+    assert all(set(word.enclaves) == enclaves for _, word in words)
 
 
 STEPS = {

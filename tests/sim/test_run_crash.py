@@ -18,6 +18,7 @@ import trio
 from enclave_host import computation
 from enclave_host import enclave as enclave_module
 from enclave_host.computation import Finding, Task
+from node import carrying
 from node import host as host_module
 from node.effects import Effects
 from node.host import Host
@@ -38,9 +39,12 @@ from tests.sim.share_rig import Sender, Site, Stage, staged, until
 
 PENS = ("hospital-c", "lab", "sponsor")
 OF_A_RUN = (
-    enclave.Summon, enclave.Prepare, enclave.Load, enclave.Conclude, enclave.Release,
+    enclave.Summon, enclave.Compare, enclave.Prepare, enclave.Load, enclave.Conclude,
+    enclave.Release,
 )  # fmt: skip
 
+OF_THE_LINEAGE = (enclave.Inherit,)
+"""What comes before a run where an enclave takes office after others."""
 
 STEPS = 20
 """More than a run of two shares has, each step before and after the enclave heard it."""
@@ -69,7 +73,7 @@ class Fuse:
 
     async def ask(self, request: object, answer: Any, **_: Any) -> Any:
         await trio.lowlevel.checkpoint()
-        counted = isinstance(request, OF_A_RUN)
+        counted = isinstance(request, (*OF_A_RUN, *OF_THE_LINEAGE))
         await self._step(counted)
         found = self.door.ask(request, answer)
         await self._step(counted)
@@ -91,8 +95,10 @@ class World:
     stage: Stage
     nursery: trio.Nursery
     answered: set[bytes] = field(default_factory=set)
-    accepted: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    accepted: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
+    spares: dict[str, list[Driver]] = field(default_factory=dict)
     running: dict[str, trio.CancelScope] = field(default_factory=dict)
+    silent: bool = False
 
     def serve(self, name: str) -> Site:
         """A node answers the others, and keeps its results."""
@@ -149,10 +155,26 @@ class World:
         while True:
             for raw in list(self.stage.outbox):
                 found = record.parse(raw)
-                if found.id not in self.answered and found.kind in ("summons", "run"):
+                due = found.id not in self.answered and not self.silent
+                if due and found.kind in ("summons", "run"):
                     self.answered.add(found.id)
                     await self.say(self.words(found.kind, found))
+            await self.pull()
             await trio.sleep(0.01)
+
+    async def pull(self) -> None:
+        """What anti-entropy brings: what a host's node has of its enclave, and did not spread."""
+        for name in self.running:
+            session = self.stage.hosts[name].door.enclave.sessions[self.stage.rig.id]
+            feeds = self.stage.sites[name].pipeline.world.room(self.stage.rig.id).feeds
+            known = [record.parse(raw) for raw in session.feed.signed]
+            lacking = [
+                one.raw
+                for one in known
+                if one.raw not in self.stage.outbox and feeds.id_at(one.key, one.seq) == one.id
+            ]
+            if lacking:
+                await self.say(lacking)
 
     async def say(self, raws: list[bytes]) -> None:
         self.stage.outbox.extend(raws)
@@ -166,8 +188,9 @@ class World:
         pen = self.stage.rig.pens[name]
         if kind == "summons":
             asked = kinds.read(Summons, found)
-            terms = [t for who, t in self.accepted if who == name and t < asked.term]
-            shown = self.accepted[name, max(terms)] if terms else None
+            about = (name, asked.number)
+            terms = [t for *one, t in self.accepted if (*one,) == about and t < asked.term]
+            shown = self.accepted[*about, max(terms)] if terms else None
             before = asked.term - 1 if asked.number == 1 else 0
             said = Statement(
                 number=asked.number, term=asked.term, nonce=asked.nonce, stops=(),
@@ -175,14 +198,36 @@ class World:
             )  # fmt: skip
             return pen.write("statement", said).raw
         run = kinds.read(Run, found)
-        self.accepted[name, run.term] = found.raw
+        self.accepted[name, run.number, run.term] = found.raw
         vote = Vote(
             slot=f"run/{run.number}/{run.term}", subject=found.id, choice="yes",
             identity=self.stage.rig.actors[name].participant.id,
         )  # fmt: skip
         return pen.write("vote", vote).raw
 
-    async def fail_over(self, to: str, term: int) -> None:
+    async def reboot(self, name: str, at: int | None = None) -> Fuse:
+        """The enclave is gone, and all that it held; the node finds another boot, and offers it."""
+        driver = self.spares[name].pop(0).join()
+        self.stage.hosts[name] = driver
+        if name in self.running:
+            self.kill(name)
+        fuse = await self.host(name)
+        election = self.stage.sites["hospital-b"].machine.election
+
+        def offered() -> bool:
+            known = election.candidacies[election.latest()[driver.who.did]]
+            driver.candidacy = known[0]
+            return bool(known[1].enclave == driver.keys)
+
+        await until(offered, 10)
+        fuse.at = None if at is None else fuse.steps + at
+        return fuse
+
+    async def order(self) -> None:
+        """One more order."""
+        await self.say([self.stage.rig.order().raw])
+
+    async def fail_over(self, to: str, term: int, *standbys: str) -> None:
         """The term lapses, and all elect another host, or another boot of the same."""
         driver: Driver = self.stage.hosts[to]
         rig = self.stage.rig
@@ -191,14 +236,16 @@ class World:
             for name in PENS
         ]
         await self.say([*lapses, driver.candidacy.raw])
+        named = [self.stage.hosts[name] for name in standbys]
         for one in self.stage.hosts.values():
-            fit = one is driver
+            fit = one is driver or one in named
             told = [self.stage.verdict(rig.actors[name], one, term, fit) for name in PENS]
             await self.say(told)
             mine = Appraised(self.stage.verdict_on(one, term, fit))
             for name in ("hospital-a", "hospital-b"):
                 await self.stage.sites[name].pipeline.tell(rig.id, mine)
-        raw = rig.certificate(term, driver.candidacy, (), voters=0)
+        waiting = tuple(one.candidacy for one in named)
+        raw = rig.certificate(term, driver.candidacy, waiting, voters=0)
         appointment = shape.decode(ElectionCertificate, raw, limits.FRAME).appointment
         subject = hashlib.sha256(appointment).digest()
         votes = []
@@ -227,9 +274,15 @@ async def world(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 @asynccontextmanager
-async def living(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+async def living(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, spares: int = 0
+) -> AsyncIterator[World]:
+    """`spares` are boots of each host's enclave that come later; owners wrapped their keys to them
+    as they do after each election.
+    """
     monkeypatch.setattr(enclave_module, "compute", compute)
-    monkeypatch.setattr(host_module, "RETRY", 0.05)
+    monkeypatch.setattr(enclave_module, "_until_quantum", lambda *_: None)
+    monkeypatch.setattr(carrying, "RETRY", 0.05)
     monkeypatch.setattr(host_module, "LOOK_EVERY", 0.05)
     monkeypatch.setattr("node.effects.PAUSE", 0.02)
     monkeypatch.setattr("node.effects.LONGEST_PAUSE", 0.02)
@@ -239,7 +292,11 @@ async def living(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         for name in ("hospital-a", "hospital-b"):
             made.serve(name)
         nursery.start_soon(made.answer)
-        enclaves = [one.keys for one in stage.hosts.values()]
+        for name, one in stage.hosts.items():
+            boots = [Driver(stage.rig, one.who, Door(stage.start())) for _ in range(spares)]
+            made.spares[name] = boots
+        later = [one.keys for boots in made.spares.values() for one in boots]
+        enclaves = [*(one.keys for one in stage.hosts.values()), *later]
         for name, who in (("hospital-a", stage.rig.a), ("hospital-b", stage.rig.b)):
             share = stage.rig.share(who, rows_of(*range(3)), *enclaves)
             (raw,) = set(share.opener.values())
@@ -375,5 +432,6 @@ def test_the_wire_has_no_other_step_of_a_run() -> None:
         enclave.Hello, enclave.Attest, enclave.Join, enclave.Introduce, enclave.Provide,
         enclave.Appoint, enclave.Beat, enclave.ShareBegin, enclave.ShareFrame,
         enclave.ShareStream, enclave.ShareEnd, enclave.Stops, enclave.Feed, enclave.Forget,
+        enclave.Carried,
     )  # fmt: skip
-    assert set(enclave.REQUESTS.values()) == {*OF_A_RUN, *others}
+    assert set(enclave.REQUESTS.values()) == {*OF_A_RUN, *OF_THE_LINEAGE, *others}

@@ -125,7 +125,7 @@ async def test_a_killed_host_goes_on_with_every_frame_it_has(stage, at, after):
     sender = await Sender(stage, "hospital-a").open()
     await sender.offer(share)
     await sender.frames(*share.frames[:at])
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         await stage.link.stopped.wait()
     assert stage.lane.stored(stage.rig.id) == []
 
@@ -165,7 +165,7 @@ async def test_a_sender_that_comes_back_takes_over_from_its_dead_stream(stage):
     dead = await Sender(stage, "hospital-a").open()
     await dead.offer(share)
     await dead.frames(*share.frames[:4])
-    with trio.fail_after(2):
+    with trio.fail_after(20):
         await until(lambda: stage.link.frames == 4)
         sender = await Sender(stage, "hospital-a").open()
         assert (await sender.offer(share)).chunks == 3
@@ -204,7 +204,7 @@ async def test_a_receipt_lost_in_a_crash_is_fetched_again_without_the_sender(sta
 
     stage.lane.pipeline.relay = relay
     await sender.frames(*share.frames)
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         await stopped.wait()
     stage.lane.pipeline.relay = real
     site = await stage.site("host-1")
@@ -245,7 +245,7 @@ def reordered(all_):
 def truncated(all_):
     """The final frame too early, with the digest of what was sent."""
     chain = all_[-1][1:33]
-    return [*all_[:-2], b"\x03" + chain + (CHUNKS - 1).to_bytes(8, "big")]
+    return [*all_[:-2], b"\x03" + chain + (CHUNKS - 1).to_bytes(8, "big") + bytes(40)]
 
 
 LIES = {
@@ -257,7 +257,9 @@ LIES = {
     "flipped salt": (lambda all_: [flip(all_[0]), *all_[1:]], "share.chunk"),
     "truncated": (truncated, "share.chunk"),
     "lying digest": (lambda all_: [*all_[:-1], flip(all_[-1], 5)], "share.chunk"),
-    "lying count": (lambda all_: [*all_[:-1], flip(all_[-1])], "share.chunk"),
+    "lying count": (lambda all_: [*all_[:-1], flip(all_[-1], 40)], "share.chunk"),
+    "lying about people": (lambda all_: [*all_[:-1], flip(all_[-1], 48)], "share.chunk"),
+    "flipped seal of the end": (lambda all_: [*all_[:-1], flip(all_[-1])], "share.chunk"),
     "appended": (
         lambda all_: [*all_[:-1], b"\x02" + CHUNKS.to_bytes(8, "big") + bytes(40)],
         "share.chunk",
@@ -301,7 +303,7 @@ async def test_an_honest_digest_over_a_stream_cut_short_is_refused(stage):
     opener = stream.Opener(share.key, share.header)
     for frame in share.frames[:5]:
         opener.feed(frame)
-    end = b"\x03" + opener.chain + (4).to_bytes(8, "big")
+    end = b"\x03" + opener.chain + (4).to_bytes(8, "big") + bytes(40)
     sender = await Sender(stage, "hospital-a").open()
     await sender.offer(share)
     await sender.frames(*share.frames[:5], end)
@@ -408,7 +410,7 @@ async def test_a_stalled_and_a_slow_sender_are_let_go(stage, monkeypatch):
     slow = await Sender(stage, "hospital-a").open()
     await slow.offer(share)
 
-    with trio.move_on_after(5) as scope:
+    with trio.move_on_after(20) as scope:
         while True:
             await slow.frames(share.frames[0])
             with trio.move_on_after(0.05):

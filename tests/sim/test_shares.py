@@ -11,10 +11,11 @@ import pytest
 import trio
 
 from enclave_host.server import Server
-from node import enclave_link, shares, wire
+from node import enclave_link, share_plain, share_upload, shares, wire
 from node.connectors import SourceError
 from node.enclave_link import EnclaveLink, EnclaveUnreachable
-from node.share_upload import Parcel, plain_bytes, upload
+from node.share_plain import plain_bytes
+from node.share_upload import Parcel, upload
 from protocol import enclave_wire as enclave
 from protocol import kinds, shape
 from protocol.errors import Refused
@@ -102,9 +103,7 @@ async def test_a_push_ends_with_receipt_and_copy(stage):
         200,
         "kept",
     )
-    assert outcome.plain.rows == 200
-    assert outcome.receipt.bytes == outcome.plain.size > 5000
-    assert len(opened(stage, outcome.share)) == outcome.plain.size
+    assert len(opened(stage, outcome.share)) == outcome.receipt.bytes > 5000
     assert opened(stage, outcome.share) == opened(stage, outcome.share, "host-2")
     happened = stage.sites["hospital-a"].happened
     assert (
@@ -195,7 +194,7 @@ async def test_a_broken_stream_goes_on_where_it_broke(stage, frames):
     salts = [f for f in stage.lane.frames(outcome.share) if f[:1] == b"\x01"]
     assert len(set(salts)) == len(salts) <= 2
     assert frames < 5 or len(salts) == 2
-    assert len(opened(stage, outcome.share)) == outcome.plain.size
+    assert len(opened(stage, outcome.share)) == outcome.receipt.bytes
 
 
 async def test_an_enclave_that_comes_back_gets_the_rest(stage):
@@ -237,7 +236,6 @@ async def test_a_host_that_lies_about_what_it_has_gets_nothing_more(stage):
         key=key,
         header=body.header,
         offer=wire.OfferShare(agreement=stage.rig.id, share=raw),
-        size=5,
         open_plain=plain_bytes(b"plain"),
     )
     opened_ = await own.open(transport.peer_id, wire.SHARE)
@@ -271,7 +269,7 @@ async def test_a_killed_owner_goes_on_by_itself_with_the_same_share(stage, frame
     site = await stage.site("hospital-a")
     assert [one.share for one in site.owner.unfinished().values()] == [share]
     stage.tasks.start_soon(site.owner.run)
-    await until(lambda: not site.owner.unfinished(), 10)
+    await until(lambda: not site.owner.unfinished() and not site.owner.turns._scopes, 10)
     assert stage.receipt("hospital-a", share).verdict == "kept"
     assert published(stage) == [share]
     assert len(opened(stage, share)) == stage.receipt("hospital-a", share).bytes
@@ -316,21 +314,90 @@ async def test_a_source_that_changed_is_refused_until_one_says_anew(stage):
     assert stage.receipt("hospital-a", first) is None
 
 
+@pytest.fixture
+def short_head(monkeypatch):
+    """What is in memory before anything is published is next to nothing, as of a large source."""
+    monkeypatch.setattr(share_plain, "HEAD", 2)
+    monkeypatch.setattr(share_upload, "HEAD", 2)
+
+
+@pytest.mark.usefixtures("short_head")
 async def test_a_source_that_changes_under_way_never_ends_in_a_share(stage, monkeypatch):
-    source = stage.source(200)
+    source = stage.source(20_000)
     real = stage.owner._publish
 
     async def publish(place, push_):
         found = await real(place, push_)
-        stage.source(201)
+        stage.source(20_001)
         return found
 
     monkeypatch.setattr(stage.owner, "_publish", publish)
-    await refused("share.changed", push, stage, source)
+    with pytest.raises(SourceError, match=r"source\.changed"):
+        await push(stage, source)
     (share,) = published(stage)
     await until(lambda: not stage.lane._turns)
     assert not stage.lane.index.complete(share)
     assert stage.lane.stored(stage.rig.id) == []
+    assert stage.owner.unfinished() == {}
+
+
+@pytest.mark.usefixtures("short_head")
+async def test_a_fault_far_down_a_file_ends_in_no_share_and_the_mended_file_in_another(stage):
+    source = stage.source(1_000)
+    whole = source.file.read_text()
+    with source.file.open("a") as file:
+        file.write("person-x,1,many\n")
+    with pytest.raises(SourceError, match="Row 1001, column 'value'"):
+        await push(stage, source)
+    assert stage.owner.unfinished() == {}
+    source.file.write_text(whole)
+    outcome = await push(stage, source)
+    assert outcome.receipt.rows == 1_000
+    assert [one.share for one in stage.lane.stored(stage.rig.id)] == [outcome.share]
+
+
+@pytest.mark.usefixtures("short_head")
+@pytest.mark.parametrize("line", [1, 999])
+async def test_of_a_large_source_every_row_decides_whether_it_is_there_already(stage, line):
+    source = stage.source(1_000)
+    first = await push(stage, source)
+    assert (await push(stage, source)).already
+    rows = source.file.read_text().splitlines()
+    rows[line] = rows[line][:-1] + ("1" if rows[line][-1] != "1" else "2")
+    source.file.write_text("\n".join(rows) + "\n")
+    again = await push(stage, source)
+    assert not again.already
+    assert again.share != first.share
+    assert len(opened(stage, again.share)) == again.receipt.bytes
+
+
+async def test_a_host_that_denies_a_whole_stream_gets_no_second_one_of_other_rows(stage):
+    """It could else choose later which of the two it shows to an enclave."""
+    source = stage.source(200)
+    kept = []
+
+    async def deny(stream_):
+        await stream_.receive()
+        resume = wire.Resume(chunks=0, chain=bytes(32), finished=False)
+        await stream_.send(wire.SHARE_WIRE.pack_answer(resume))
+        while True:
+            kept.append(wire.SHARE_WIRE.read_request(await stream_.receive()).frame)
+
+    transport = stage.sites["host-1"].transport
+    transport.serve(wire.SHARE, deny)
+    with trio.CancelScope() as scope:
+        stage.tasks.start_soon(_end_when, lambda: kept and kept[-1][:1] == b"\x03", scope)
+        await push(stage, source)
+    assert scope.cancelled_caught
+    frames = len(kept)
+    stage.source(201)
+    await refused("share.changed", push, stage, source)
+    assert all(frame[:1] != b"\x03" for frame in kept[frames:])
+
+
+async def _end_when(ready, scope):
+    await until(ready)
+    scope.cancel()
 
 
 # --- whom it trusts ------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def share_of(found: Telling, name: str = "hospital-a", enclave: bytes = ZERO) ->
         salt=ZERO,
     )
     wraps = (Wrap(enclave=enclave, sealed=WRAP),)
-    return Share(header=shape.encode(header), wraps=wraps, excluded=0)
+    return Share(header=shape.encode(header), wraps=wraps)
 
 
 def receipt_of(share: bytes, verdict: str = "kept") -> Receipt:

@@ -59,6 +59,13 @@ def test_the_probe_of_the_demo():
     assert [entry.function for entry in packed.manifest.entries] == ["survey:survey"]
 
 
+@pytest.mark.parametrize("name", ["cox-ph", "probe"])
+def test_the_demo_ships_the_model_of_each_output(name):
+    manifest = algorithm_bundle.pack(DEMO / name, ENVIRONMENTS).manifest
+    outputs = {output for entry in manifest.entries for output in entry.outputs}
+    assert {model.output for model in manifest.models} == outputs
+
+
 def test_same_files_same_digest_and_one_byte_another(folder):
     digest = algorithm_bundle.pack(DEMO / "cox-ph", ENVIRONMENTS).digest
     assert algorithm_bundle.pack(folder, ENVIRONMENTS).digest == digest
@@ -92,13 +99,13 @@ def test_modules_in_folders_keep_their_path(folder):
         ("outputs: [table]", "outputs: []", "entries[1].outputs: It returns nothing"),
         ("outputs: [table]", "outputs: [table, table]", "twice"),
         ("name: by-site", "name: fit", "entries: A name stands there twice"),
-        ("kind: python", "kind: python\nmodels: { table: none.json }", "no file 'none.json'"),
+        ("table: by-site.schema.json", "table: none.json", "no file 'none.json'"),
         (
-            "kind: python",
-            "kind: python\nmodels: { tables: by-site.schema.json }",
-            "manifest.yaml:7: models.tables: Nothing in the manifest has this name",
+            "table: by-site.schema.json",
+            "tables: by-site.schema.json",
+            "manifest.yaml:24: models.tables: Nothing in the manifest has this name",
         ),
-        ("kind: python", "kind: python\nmodels: { table: cox.py }", "It ends in .json or"),
+        ("table: by-site.schema.json", "table: cox.py", "It ends in .json or"),
         (
             "kind: python",
             "kind: python\ncontracts: { lung-v2: README.md }",
@@ -149,7 +156,8 @@ def test_every_fault_is_told_at_once(folder):
 
 
 def bundle(files, **changes):
-    manifest = algorithm_bundle.pack(DEMO / "probe", ENVIRONMENTS).manifest
+    found = algorithm_bundle.pack(DEMO / "probe", ENVIRONMENTS).manifest
+    manifest = replace(found, models=())
     files = {"survey.py": b"", **files}
     return shape.encode(Bundle(manifest=replace(manifest, **changes), files=files))
 
@@ -233,18 +241,15 @@ def test_a_manifest_and_its_files_hold_together(changes):
 
 
 def test_models_and_contracts_in_the_bundle(folder):
-    edit(
-        folder,
-        "kind: python",
-        "kind: python\nmodels: { table: by-site.schema.json, model: m.odcs.yaml }\n"
-        "contracts: { lung-v1: lung.odcs.yaml }",
-    )
+    edit(folder, "kind: python", "kind: python\ncontracts: { lung-v1: lung.odcs.yaml }")
+    edit(folder, "model: cox-result.schema.json", "model: m.odcs.yaml")
     for name in ("m.odcs.yaml", "lung.odcs.yaml"):
         (folder / name).write_bytes(b"")
     manifest = algorithm_bundle.pack(folder, ENVIRONMENTS).manifest
     assert manifest.models == (
-        Model(output="table", file="by-site.schema.json", format="json"),
         Model(output="model", file="m.odcs.yaml", format="arrow"),
+        Model(output="own-risk", file="own-risk.schema.json", format="json"),
+        Model(output="table", file="by-site.schema.json", format="json"),
     )
     assert manifest.contracts == (Contract(dataset="lung-v1", file="lung.odcs.yaml"),)
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from protocol import codec, keys, record, shape
+from protocol import codec, keys, kinds, record, shape
 from protocol.audit import bundle
 from protocol.audit.bundle import TopicMaterial
 from protocol.audit.examine import examine
 from protocol.audit.findings import Check, Report
 from protocol.audit.report import as_json, lines
+from protocol.audit.runs import is_lost
 from protocol.audit.verify import verify
 from protocol.errors import RULES, Refused
 from protocol.kinds.agreement import AgreementOpening, Runs, Suspension
@@ -274,6 +275,30 @@ def test_a_decided_run_record_is_missing() -> None:
     story.agreement.records = [one for one in story.agreement.records if one.kind != "run"]
     story.leaves.clear()
     assert found(audit(story)) == {(Check.VOTES, "audit.incomplete")}
+
+
+def test_a_lost_lineage_is_no_excuse_where_no_number_was_computed_again() -> None:
+    lost = {"outcome": "refused", "refusal_code": "gate.lineage", "rows": 0, "outputs": ()}
+
+    def alter(who: str, kind: str, body: object) -> object:
+        if kind == "started":
+            return None
+        return replace(body, **lost) if isinstance(body, Run) else body
+
+    assert (Check.AGREED, "audit.run") in found(audit(Story(alter=alter).tell()))
+
+
+def test_a_number_that_ends_for_a_lost_lineage_has_no_start() -> None:
+    (one, *_) = (one for one in Story().tell().agreement.records if one.kind == "run")
+    first = replace(kinds.read(Run, one), number=1, term=2, adopts=one.id)
+    lost = replace(first, number=2, adopts=None, outcome="refused",
+                   refusal_code="gate.lineage", rows=0)  # fmt: skip
+    assert is_lost(lost, [first, lost])
+    assert not is_lost(lost, [replace(first, term=1), lost])
+    assert not is_lost(lost, [replace(first, adopts=None), lost])
+    assert not is_lost(lost, [replace(first, number=3), lost])
+    assert not is_lost(replace(lost, rows=1), [first, lost])
+    assert not is_lost(replace(lost, refusal_code="gate.quota"), [first, lost])
 
 
 def test_an_order_is_used_once() -> None:

@@ -204,16 +204,39 @@ def test_the_wrong_socket_is_a_wrong_use_that_says_so(capsys):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({}, "  vitals-v1: 256 of 1024 MiB, 128 MiB/s, 6 s left"),
-        ({"left": None, "rate": 0}, "  vitals-v1: 256 of 1024 MiB, 0 MiB/s"),
+        ({}, "  vitals-v1: 256 MiB of about 1,024 MiB, 128 MiB/s, 6 s left \u00b7 lane"),
+        ({"left": None, "rate": 0, "total": None}, "  vitals-v1: 256 MiB, 0.0 MiB/s \u00b7 lane"),
         (
-            {"lane": False},
-            "  vitals-v1: 256 of 1024 MiB, 128 MiB/s, 6 s left"
-            " \u00b7 no bulk lane: inside the connection",
+            {"left": 95},
+            "  vitals-v1: 256 MiB of about 1,024 MiB, 128 MiB/s, 1 min 35 s left \u00b7 lane",
+        ),
+        (
+            {"way": "inside", "why": "no port"},
+            "  vitals-v1: 256 MiB of about 1,024 MiB, 128 MiB/s, 6 s left \u00b7 inside: no port",
         ),
     ],
-    ids=["lane", "begun", "fallback"],
+    ids=["lane", "begun", "minutes", "fallback"],
 )
 def test_a_push_says_how_far_it_is(changes, line):
     details = {"dataset": "vitals-v1", "sent": 2**28, "total": 2**30, "rate": 2**27, "left": 6}
-    assert progress_line({**details, "lane": True, **changes}) == line
+    assert progress_line({**details, "way": "lane", "why": None, **changes}) == line
+
+
+def test_a_push_says_what_it_waits_for():
+    details = {"dataset": "vitals-v1", "why": "host.unreachable: nobody answers", "seconds": 2}
+    assert progress_line(details) == "  vitals-v1: waits: host.unreachable: nobody answers"
+
+
+def test_status_says_of_each_push_where_it_stands(monkeypatch, capsys):
+    one = {"dataset": "vitals-v1", "agreement": "lungs", "share": None, "sent": 2**28}
+    one |= {"total": None, "rate": 0, "left": None, "way": "lane", "why": None}
+    stuck = one | {"way": None, "state": "stopped", "waits": "source.value: row 3, column 'age'"}
+    pushes = [one | {"state": "checking", "waits": None}, stuck]
+    monkeypatch.setattr("node.cli.share.call", lambda *_, **__: pushes)
+    assert entry.main(["share", "status"]) == 0
+    printed = capsys.readouterr().out
+    for said in ("vitals-v1 for lungs: sent; the enclave checks it", "256 MiB", "row 3", "stopped"):
+        assert said in printed
+    pushes.clear()
+    assert entry.main(["share", "status"]) == 0
+    assert capsys.readouterr().out == "No push is under way.\n"

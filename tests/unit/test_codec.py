@@ -103,7 +103,7 @@ def test_shared_references_do_not_unfold() -> None:
     lists += [b"\xd8\x1c\x98\x28" + bytes([0xD8, 0x1D, at]) * 40 for at in range(6)]
     started = time.monotonic()
     assert code(b"\x87" + b"".join(lists)) == "codec.malformed"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # unfolded, it would not end
 
 
 def test_depth() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from node import config
 from node.config import Address, Config, ConfigError, Invalid, parse, parse_duration, parse_size
+from node.config.readers import Bulk
 from node.net.proxy import Proxy
 from node.store.keystore import Prompt, SecretFile, SystemdCredential
 
@@ -100,7 +101,7 @@ def test_everything_is_off_unless_it_stands_there():
     assert read.node.state == BASE / "state"
     assert read.keys == config.Keys(unlock=Prompt(), root="keystore")
     assert read.network == config.Network(
-        dial="outbound", listen=(), bulk=None, proxy=None, bootstrap=()
+        dial="outbound", listen=(), bulk=Bulk(dials=True), proxy=None, bootstrap=()
     )
     assert read.admin.socket == Path("/run/village/admin.sock")
     assert (read.admin.read, read.admin.operate, read.admin.govern) == (None, None, None)
@@ -159,6 +160,19 @@ def test_what_is_not_supported_yet_is_refused_and_says_so(section, line, key):
     assert found.key == key
     assert "not supported yet" in found.detail
     assert found.fix
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("stream", Bulk(dials=False)),
+        ("dial", Bulk(dials=True)),
+        ("0.0.0.0:7702", Bulk(dials=True, listen=Address("0.0.0.0", 7702))),  # noqa: S104
+    ],
+)
+def test_lanes_are_forbidden_dialled_or_offered(value, read):
+    text = f'{SMALLEST}[network]\nbulk = "{value}"\n'
+    assert parse(text.encode(), BASE).network.bulk == read
 
 
 @pytest.mark.parametrize("value", ["auto", "127.0.0.1", "127.0.0.1:65536", ":7702", ""])

@@ -7,12 +7,12 @@ import os
 import pyarrow as pa
 import pytest
 import trio
+from pyarrow import csv as arrow_csv
 from pyarrow import feather, ipc, parquet
 
 from node.connectors import CONTRACT_BYTES, SourceError, formats, tables
 from node.connectors.contract import read_contract
 from node.connectors.process import Source, reading
-from node.share_upload import measure
 from protocol import limits
 
 TEXT = b"""
@@ -362,6 +362,51 @@ async def test_the_process_writes_what_the_function_writes(tmp_path):
     assert (summary.rows, summary.excluded) == (3, 0)
 
 
+async def test_a_file_that_changes_while_it_is_read_yields_no_last_piece(tmp_path):
+    text = "person,site,value,smokes\n" + "".join(f"p{n},1,1,true\n" for n in range(200_000))
+    path = csv_file(tmp_path, text)
+    seen = []
+
+    def read(found):
+        for piece, last in found.pieces():
+            if not seen:
+                path.write_text(text)
+            seen.append((len(piece), last))
+
+    async def look():
+        async with reading(source(path)) as found:
+            await trio.to_thread.run_sync(read, found)
+
+    with pytest.raises(SourceError, match=r"source\.changed"):
+        await look()
+    assert not any(last for _, last in seen)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "arrow", "feather"])
+def test_the_size_of_the_whole_is_guessed(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(tables, "TELL_EVERY", 0)
+    monkeypatch.setattr(formats, "ROWS", 1000)
+    columns = {"person": [f"p{n}" for n in range(20_000)], "site": [1] * 20_000}
+    columns |= {"value": [1.0] * 20_000, "smokes": [True] * 20_000}
+    path, table = tmp_path / f"rows.{kind}", pa.table(columns)
+    match kind:
+        case "csv":
+            arrow_csv.write_csv(table, path)
+        case "jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+        case "parquet":
+            parquet.write_table(table, path, row_group_size=1000)
+        case _:
+            new = ipc.new_file if kind == "feather" else ipc.new_stream
+            with new(path, table.schema) as writer:
+                writer.write_table(table, 1000)
+    out, guesses = io.BytesIO(), []
+    out.close = lambda: None
+    tables.write_stream(path, CONTRACT, out, None, "person", tell=guesses.append)
+    assert guesses
+    assert abs(guesses[-1] / len(out.getvalue()) - 1) < 0.2
+
+
 async def test_pieces_are_whole_chunks(tmp_path):
     text = "person,site,value,smokes\n" + "".join(f"p{n},1,1,true\n" for n in range(100_000))
     pieces, _ = await read_all(source(csv_file(tmp_path, text)))
@@ -378,13 +423,13 @@ async def test_pieces_are_whole_chunks(tmp_path):
 )
 async def test_faults_cross_the_process(tmp_path, text, contract, code):
     with pytest.raises(SourceError) as caught:
-        await measure(source(csv_file(tmp_path, text), contract))
+        await read_all(source(csv_file(tmp_path, text), contract))
     assert caught.value.code == code
 
 
 async def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(SourceError) as caught:
-        await measure(source(tmp_path / "gone.csv"))
+        await read_all(source(tmp_path / "gone.csv"))
     assert caught.value.code == "source.file"
 
 
@@ -417,7 +462,7 @@ async def test_a_bomb_meets_the_bound_on_memory(tmp_path):
     parquet.write_table(table, path, compression="zstd")
     assert path.stat().st_size < 2**21
     with pytest.raises(SourceError) as caught, trio.fail_after(60):
-        await measure(source(path, text))
+        await read_all(source(path, text))
     assert caught.value.code in ("source.limit", "source.format")
 
 
@@ -430,9 +475,9 @@ async def test_a_process_that_is_left_is_gone(tmp_path):
 
 
 async def test_a_thread_that_waits_for_a_process_ends_with_it(tmp_path):
-    fifo = tmp_path / "rows.csv"
+    fifo = tmp_path / "objections.csv"
     os.mkfifo(fifo)
     with trio.move_on_after(0.5) as scope:
-        async with reading(source(fifo)) as found:
+        async with reading(source(csv_file(tmp_path, CSV), exclude=fifo)) as found:
             await trio.to_thread.run_sync(next, found.pieces())
     assert scope.cancelled_caught

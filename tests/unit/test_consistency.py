@@ -137,6 +137,7 @@ UNSOUND = {
     "exactly one party": replace(DOCUMENT, rule_sources=DOCUMENT.rule_sources[1:]),
     "decided by no party": replace(DOCUMENT, rule_sources=sources(HOST_1)),
     "at least one": other("runs", at_most=0),
+    "at most 1024": other("runs", at_most=limits.RUNS + 1),
     "ordered by no party": other("runs", by=(HOST_1.did,)),
     "attestation: ": other("attestation", simulated=None),
     "allowed are 49152": other("purpose", text="x" * limits.DOCUMENT),

@@ -1,5 +1,6 @@
 """The console's door: one-time token, session cookie, Host, Origin, Sec-Fetch-Site, and CSP."""
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ from node.console import page
 from node.console.app import Console
 from node.console.door import COOKIE, Door
 from node.console.picture import Fact, Picture, Plot, Row, hex_lines
+from node.console.uploads import upload
 
 PORT = 8123
 HOST = f"127.0.0.1:{PORT}"
@@ -158,6 +160,39 @@ def test_two_who_talk_are_joined_once():
 
 def test_ciphertext_is_shown_in_hex():
     assert "00010203 04050607" in page.parts(_picture())["cipher"]
+
+
+PUSH = {
+    "agreement": "lungs", "dataset": "lung-v1", "state": "sending", "sent": 430 << 20,
+    "total": 1 << 30, "rate": 38 << 20, "left": 76, "way": "lane", "why": None, "waits": None,
+}  # fmt: skip
+
+
+def shown(**changes: Any) -> str:
+    made = replace(_picture(), uploads=(upload({**PUSH, **changes}, "hospital-a"),))
+    return page.parts(made)["uploads"]
+
+
+def test_a_share_on_its_way_has_a_bar_a_rate_and_a_time_left():
+    html = shown()
+    for said in ("hospital-a", "lung-v1", 'value="41"', "430 MiB of about 1,024 MiB", "38 MiB/s"):
+        assert said in html
+    assert "1 min 16 s left" in html
+    assert "by bulk lane" in html
+
+
+def test_a_share_on_its_way_says_what_it_waits_for_and_why_it_goes_as_it_does():
+    inside = shown(way="inside", why=f"no port of {FOREIGN}", total=None, left=None)
+    assert "inside the connection: no port" in inside
+    assert FOREIGN not in inside
+    assert "value=" not in inside, "nobody knows the whole: no per cent"
+    checking = shown(state="checking", rate=0, left=None)
+    assert 'value="100"' in checking
+    assert "the enclave checks it" in checking
+    stopped = shown(state="stopped", sent=0, way=None, waits="source.value: row 3")
+    assert 'class="upload bad"' in stopped
+    assert "stopped: source.value: row 3" in stopped
+    assert "nothing is on its way" in page.parts(_picture())["uploads"]
 
 
 async def test_the_application_serves_the_page_and_its_own_files_only():

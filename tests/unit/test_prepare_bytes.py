@@ -37,7 +37,8 @@ def stream(values, kind=None):
 
 
 def fault(data, **rules):
-    return prepare.check(pa, plan(**rules), data)["fault"]
+    asked = plan(**rules)
+    return prepare.check(pa, asked, asked["shares"][0], data)["fault"]
 
 
 def test_bytes_keep_a_contract():

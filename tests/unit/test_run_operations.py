@@ -20,11 +20,11 @@ from protocol import limits, policy, schedule
 from protocol.diff import diff
 from protocol.errors import Refused
 from protocol.kinds.agreement import Runs, Trigger
-from protocol.kinds.run import Order
+from protocol.kinds.run import Order, OutputDigest
 from protocol.machines.agreement import Collaboration
 from protocol.terms import tighten_runs
 from tests.agreements import AT, CAST, DOCUMENT, SPONSOR, B
-from tests.in_force import AGREED, QUORUM, Telling, opening
+from tests.in_force import AGREED, QUORUM, ZERO, Telling, opening
 from tests.unit.test_run_queue import end
 
 SCHEMA = json.dumps(
@@ -141,6 +141,29 @@ async def test_a_void_number_is_a_dead_letter_that_is_ordered_again(office: Offi
     shown = await office.call("show", run=again["order"][:8])
     assert (shown["outcome"], shown["again"]) == ("ordered", other["order"])
     assert "repeats" in "\n".join(words.words(shown))
+
+
+async def test_what_a_later_term_withholds_is_dead_only_for_whom_it_never_reached(
+    office: Office,
+) -> None:
+    made = await office.call("start", parameters={"covariates": ["age"]})
+    order = office.machine.runs.orders[bytes.fromhex(made["order"])][0]
+    told = office.told
+    told.elect()
+    result = (OutputDigest(name="model", to=office.machine.me.did, digest=ZERO, size=1),)
+    first = told.say("one", "run", told.run(order, [], outputs=result))
+    for name in QUORUM:
+        told.vote_run(name, first)
+    told.lapse(1)
+    told.elect(enclave="two", term=2)
+    again = told.run(order, [], term=2, adopts=first.id, withheld="run.adopted", outputs=result)
+    record = told.say("two", "run", again)
+    for name in QUORUM:
+        told.vote_run(name, record, term=2)
+    (dead,) = (await office.call("queue"))["dead_letters"]
+    assert (dead["code"], dead["number"]) == ("run.adopted", 1)
+    office.machine.runs.kept.add((1, "model"))
+    assert (await office.call("queue"))["dead_letters"] == []
 
 
 async def _void(office: Office, order: str, number: int) -> None:

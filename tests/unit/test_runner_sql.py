@@ -13,7 +13,7 @@ from pyarrow import ipc
 from enclave_host.cage import memory
 from enclave_host.runners import sql
 from node.connectors import sql_parser
-from protocol import sql_check
+from protocol import sql_check, sql_report
 from tests.unit.test_sql_check import GOOD, bundle
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +72,15 @@ def test_rows_come_as_objects_and_people_join_across_tables():
             {"risk": None, "n": 1, "s": 4.0},
         ],
     }
+
+
+def test_a_query_finds_the_number_of_each_row_if_it_asks():
+    found = compute({"own": 'SELECT _ROW AS row, amount FROM "fraud-a" WHERE amount > 1.5'})
+    assert found == {"own": [{"row": 1, "amount": 2.0}, {"row": 3, "amount": 4.0}]}
+    (first, *_) = compute({"all": 'SELECT * EXCLUDE (_person) FROM "fraud-a"'})["all"]
+    assert list(first) == ["risk", "amount"]
+    theirs = FRAUD_B.append_column("_row", pa.array([7, 8, 9]))
+    assert sql.numbered(theirs) is theirs
 
 
 def test_parameters_are_bound_by_name_and_never_part_of_the_text():
@@ -164,10 +173,11 @@ def test_behind_the_check_duckdb_itself_is_locked(statement):
 def test_the_enclave_reads_queries_as_a_node_does():
     made = bundle(GOOD, "SELECT 1; COPY (SELECT 1) TO 'x'", "SELEC")
     asked = json.loads(sql_check.question(made))
-    assert sql.report(duckdb, asked) == sql_parser.report(asked)
+    found = sql_report.report(duckdb, sql.connect(duckdb, {}), asked)
+    assert found == sql_parser.report(asked)
 
 
 def test_both_have_one_duckdb():
-    locks = ("requirements.lock", "configs/environments/scientific.lock")
+    locks = ("requirements.lock", "node/locks/scientific.lock")
     found = {re.search(r"^duckdb==(\S+)", (ROOT / lock).read_text(), re.M)[1] for lock in locks}
     assert len(found) == 1

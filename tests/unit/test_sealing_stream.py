@@ -40,8 +40,12 @@ HEADER = header_for(KEY)
 
 
 def seal(*chunks: bytes, key: bytes = KEY, header: bytes = HEADER) -> list[bytes]:
+    return seal_with(SALT, *chunks, key=key, header=header)
+
+
+def seal_with(salt: bytes, *chunks: bytes, key: bytes = KEY, header: bytes = HEADER) -> list[bytes]:
     sealer = Sealer(key, header)
-    frames = [sealer.segment(SALT)]
+    frames = [sealer.segment(salt)]
     frames += [sealer.chunk(plain, last=at == len(chunks)) for at, plain in enumerate(chunks, 1)]
     return [*frames, sealer.end()]
 
@@ -62,6 +66,11 @@ def refused(frames: list[bytes], code: str = "share.chunk") -> None:
     assert caught.value.code == code
 
 
+def by_nobody(chain: bytes, chunks: int) -> bytes:
+    """A final frame by somebody without the key."""
+    return b"\x03" + chain + chunks.to_bytes(8, "big") + bytes(8 + 32)
+
+
 def seal_by_hand(vector: dict[str, str], chunks: list[str]) -> list[str]:
     """The format as its documentation says, written out."""
     key, header = bytes.fromhex(vector["key"]), bytes.fromhex(vector["header"])
@@ -77,7 +86,9 @@ def seal_by_hand(vector: dict[str, str], chunks: list[str]) -> list[str]:
         sealed = cipher.encrypt(place + flag, bytes.fromhex(plain), digest)
         chain = hashlib.sha256(chain + sealed[-16:]).digest()
         frames.append(b"\x02" + place + sealed)
-    frames.append(b"\x03" + chain + len(chunks).to_bytes(8, "big"))
+    said = chain + len(chunks).to_bytes(8, "big") + (3).to_bytes(8, "big")
+    sign = hmac.digest(extracted, b"end" + digest + b"\x01", "sha256")
+    frames.append(b"\x03" + said + hmac.digest(sign, said, "sha256"))
     return [frame.hex() for frame in frames]
 
 
@@ -86,11 +97,12 @@ def test_known_answer() -> None:
     chunks = [bytes.fromhex(chunk) for chunk in VECTOR["chunks"]]
     sealer = Sealer(key, header)
     frames = [sealer.segment(bytes.fromhex(VECTOR["salt"]))]
-    frames += [sealer.chunk(chunks[0]), sealer.chunk(chunks[1], last=True), sealer.end()]
+    frames += [sealer.chunk(chunks[0]), sealer.chunk(chunks[1], last=True), sealer.end(3)]
     assert [frame.hex() for frame in frames] == VECTOR["frames"]
     assert seal_by_hand(VECTOR, VECTOR["chunks"]) == VECTOR["frames"]
     opener = Opener(key, header)
     assert [bytes(opener.feed(frame)) for frame in frames] == [b"", *chunks, b""]
+    assert opener.excluded == 3
 
 
 @given(st.lists(st.binary(min_size=1, max_size=64), min_size=1, max_size=6))
@@ -117,7 +129,7 @@ def test_a_full_chunk_fits_a_frame() -> None:
 def test_frames_are_readable_without_a_key() -> None:
     assert read_frame(FRAMES[0]) == Segment(SALT)
     assert read_frame(FRAMES[2]) == Chunk(1, FRAMES[2][9:])
-    assert read_frame(FRAMES[-1]) == End(FRAMES[-1][1:33], 3)
+    assert read_frame(FRAMES[-1]) == End(FRAMES[-1][1:33], 3, 0, FRAMES[-1][49:])
 
 
 # --- resuming ------------------------------------------------------------------------------------
@@ -126,7 +138,9 @@ def test_frames_are_readable_without_a_key() -> None:
 def test_a_new_sealer_goes_on_where_the_opener_stands() -> None:
     opener = Opener(KEY, HEADER)
     assert [bytes(opener.feed(frame)) for frame in FRAMES[:2]] == [b"", b"first"]
-    sealer = Sealer(KEY, HEADER, index=opener.chunks, chain=opener.chain)
+    sealer = Sealer(KEY, HEADER)
+    assert [sealer.segment(SALT), sealer.chunk(b"first")] == FRAMES[:2]
+    assert sealer.chain == opener.chain
     frames = [sealer.segment(b"t" * 32), sealer.chunk(b"other", last=True), sealer.end()]
     assert [bytes(opener.feed(frame)) for frame in frames] == [b"", b"other", b""]
     assert open_all([*FRAMES[:2], *frames]) == b"firstother"  # and so does a replay of the store
@@ -148,18 +162,13 @@ def test_a_refused_frame_changes_nothing() -> None:
     ]
 
 
-def test_a_resumed_sealer_needs_the_chain() -> None:
-    with pytest.raises(Misuse):
-        Sealer(KEY, HEADER, index=1)
-    with pytest.raises(Misuse):
-        Sealer(KEY, HEADER, chain=bytes(32))
-
-
-def test_resumed_at_another_chain() -> None:
+def test_resumed_after_other_bytes() -> None:
     opener = Opener(KEY, HEADER)
     opener.feed(FRAMES[0])
     opener.feed(FRAMES[1])
-    sealer = Sealer(KEY, HEADER, index=1, chain=bytes(32))
+    sealer = Sealer(KEY, HEADER)
+    sealer.segment(SALT)
+    sealer.chunk(b"other")
     opener.feed(sealer.segment(b"t" * 32))
     opener.feed(sealer.chunk(b"x", last=True))
     with pytest.raises(Refused) as caught:
@@ -282,11 +291,31 @@ def test_missing_end() -> None:
 
 
 def test_cut_off_with_an_end_that_fits() -> None:
-    """Anybody can compute the chain of a prefix; only the owner can seal a last chunk."""
+    """Anybody can compute the chain of a prefix; only the owner seals a last chunk, and an end."""
     chain = header_digest(HEADER)
     for frame in FRAMES[1:3]:
         chain = hashlib.sha256(chain + frame[-16:]).digest()
-    refused([*FRAMES[:3], b"\x03" + chain + (2).to_bytes(8, "big")], "share.unfinished")
+    refused([*FRAMES[:3], by_nobody(chain, 2)], "share.unfinished")
+
+
+def test_an_end_that_fits_by_somebody_without_the_key() -> None:
+    """A host that was sent two streams under one key could else make a third of them."""
+    other = seal(b"uno", b"due", b"tre")
+    resealed = [b"\x01" + b"t" * 32, *seal_with(b"t" * 32, b"uno", b"due", b"tre")[1:4]]
+    mixed = [*FRAMES[:2], resealed[0], *resealed[2:]]
+    opener = Opener(KEY, HEADER)
+    assert b"".join([bytes(opener.feed(frame)) for frame in mixed]) == b"firstduetre"
+    for end in (by_nobody(opener.chain, 3), FRAMES[-1], other[-1]):
+        with pytest.raises(Refused) as caught:
+            opener.feed(end)
+        assert caught.value.code == "share.chunk"
+
+
+def test_no_number_of_people_that_no_record_could_hold() -> None:
+    sealer = Sealer(KEY, HEADER)
+    frames = [sealer.segment(SALT), sealer.chunk(b"only", last=True)]
+    open_all([*frames, sealer.end(2**53)])
+    refused([*frames, sealer.end(2**53 + 1)])
 
 
 def test_last_flag_missing() -> None:
@@ -294,8 +323,7 @@ def test_last_flag_missing() -> None:
     frames = [sealer.segment(SALT), sealer.chunk(b"only")]
     with pytest.raises(Misuse):
         sealer.end()
-    end = b"\x03" + sealer.chain + sealer.chunks.to_bytes(8, "big")
-    refused([*frames, end], "share.unfinished")
+    refused([*frames, by_nobody(sealer.chain, sealer.chunks)], "share.unfinished")
 
 
 def test_chunk_after_the_last() -> None:

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from node import share_upload, wire
-from node.share_upload import Parcel, Progress, plain_bytes
+from node import share_upload, share_way, wire
+from node.share_plain import plain_bytes
+from node.share_upload import Parcel, Progress
+from node.share_way import Beside
 from protocol import keys, limits, shape
 from protocol.kinds.share import ShareHeader
 from protocol.sealing import wrap
@@ -36,7 +38,6 @@ def parcel(plain: bytes = PLAIN) -> Parcel:
         key=KEY,
         header=HEADER,
         offer=offer,
-        size=len(plain),
         open_plain=plain_bytes(plain),
     )
 
@@ -52,7 +53,7 @@ async def ends() -> AsyncIterator[tuple[trio.SocketStream, socket.socket]]:
 
 
 async def send(lane: trio.SocketStream, resume: wire.Resume = START) -> None:
-    await share_upload._send(share_upload._Beside(lane), parcel(), resume, lambda _: None)
+    await share_upload._send(Beside(lane), parcel(), resume, lambda _: None)
 
 
 def take(receiver: socket.socket, frames: list[bytes]) -> None:
@@ -75,7 +76,7 @@ async def test_all_of_it_arrives_and_opens(ends):
 
 
 async def test_a_receiver_that_does_not_read_is_given_up(ends, monkeypatch):
-    monkeypatch.setattr(share_upload, "STILL", 0.1)
+    monkeypatch.setattr(share_way, "STILL", 0.1)
     with pytest.raises(trio.TooSlowError), trio.fail_after(10):
         await send(ends[0])
 
@@ -96,9 +97,9 @@ async def test_a_lane_that_breaks_is_said(ends):
 
 async def test_progress_tells_of_rate_and_time_left(monkeypatch):
     monkeypatch.setattr(share_upload.time, "monotonic", lambda: 14.0)
-    progress = Progress(100, True, sent=60, started=10.0, passed_over=20)
+    progress = Progress(100, "lane", sent=60, started=10.0, passed_over=20)
     assert (progress.rate, progress.left) == (10.0, 4.0)
-    assert Progress(100, True, sent=20, started=10.0, passed_over=20).left is None
+    assert Progress(100, "lane", sent=20, started=10.0, passed_over=20).left is None
 
 
 def test_a_reused_buffer_seals_the_same_frames():

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.share_frames import Tally, end_frame, from_chunk
+from node import wire
+from node.share_frames import Tally, from_chunk, segments_of
 from protocol import shape
 from protocol.errors import Refused
 from protocol.kinds.share import ShareHeader
@@ -80,10 +81,32 @@ def test_the_rest_opens_after_any_chunk(breaks, chunks):
     assert chunks < 5 or len(rest) == 1
 
 
-def test_the_final_frame_can_be_made_by_who_saw_all_chunks():
-    frames = sealed()
-    tally = counted(frames[:-1])
-    assert end_frame(tally.chain, tally.chunks) == frames[-1]
+@given(st.sets(st.integers(1, 4)), st.integers(0, 9))
+def test_who_goes_on_is_told_of_every_segment_that_holds_chunks(breaks, cut):
+    heads = [frame[:33] for frame in sealed(breaks)[:cut]]
+    segments, frames = segments_of(heads)
+    assert frames == len(heads)
+    sealer = stream.Sealer(KEY, HEADER)
+    salts = {one.chunk: one.salt for one in segments}
+    chunks = sum(head[:1] == b"\x02" for head in heads)
+    for index in range(chunks):
+        if index in salts:
+            sealer.segment(salts.pop(index))
+        sealer.chunk(PIECES[index], last=index == len(PIECES) - 1)
+    assert not salts
+    assert sealer.chain == counted(sealed(breaks)[:cut]).chain
+
+
+def test_the_later_of_two_segments_without_a_chunk_between_counts():
+    segments, _ = segments_of([b"\x01" + b"a" * 32, b"\x01" + b"b" * 32, b"\x02" + bytes(40)])
+    assert segments == (wire.Begun(chunk=0, salt=b"b" * 32),)
+
+
+def test_more_segments_than_can_be_told_are_cut_off(monkeypatch):
+    monkeypatch.setattr(wire, "SEGMENTS", 2)
+    heads = [frame[:33] for frame in sealed({1, 2, 3, 4})]
+    segments, frames = segments_of(heads)
+    assert ([one.chunk for one in segments], frames) == ([0, 1], 4)
 
 
 def test_what_is_out_of_order_is_refused():

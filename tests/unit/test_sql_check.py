@@ -7,7 +7,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node import sql_faults
+from node import asking, sql_faults
 from node.connectors import sql_parser
 from protocol import sql_check
 from protocol.errors import Refused
@@ -62,6 +62,7 @@ def faults(*queries, **changes):
         "SELECT 1 AS x UNION ALL SELECT 2 EXCEPT SELECT 3 ORDER BY x DESC LIMIT 5",
         "SELECT r FROM range(3) AS t(r)",
         """SELECT json_extract('{"a": 1}', '$.a') AS x, CASE WHEN true THEN 1 ELSE 2 END AS y""",
+        'SELECT _row AS "row", risk FROM "fraud-a"',
         'SELECT a.* EXCLUDE (_person) FROM "fraud-a" AS a QUALIFY rank() OVER (ORDER BY day) = 1',
         "SELECT median(x), quantile_cont(x, 0.9), corr(x, x) FROM (VALUES (1), (2)) AS t(x)",
         'SELECT "fraud-a".current_date FROM "fraud-a"',
@@ -214,7 +215,7 @@ async def test_the_node_asks_a_process_of_its_own():
 
 
 async def test_a_process_that_does_not_end_is_a_refusal(monkeypatch):
-    monkeypatch.setattr(sql_faults, "PATIENCE", 0.0)
+    monkeypatch.setattr(asking, "PATIENCE", 0.0)
     with pytest.raises(Refused, match="in time"):
         await sql_faults.find(bundle(GOOD))
     await trio.lowlevel.checkpoint()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from node.store import StoreError, StoreFault, StoreFull, StoreMissing, blobs
 from node.store.blobs import Blobs, SealedShares
+from node.store.small_shares import SMALL
 from protocol import limits
 from protocol.errors import Misuse
 
@@ -160,7 +161,54 @@ def test_a_share_grows_frame_by_frame_and_is_finished(tmp_path):
     with pytest.raises(StoreError) as caught:
         shares.begin(SHARE)
     assert caught.value.code == "shares.finished"
-    assert stat.S_IMODE(only_file(tmp_path).stat().st_mode) == 0o600
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("size", "suffixes"), [(SMALL - 8, {".db"}), (SMALL - 7, {".share"})], ids=["row", "file"]
+)
+def test_a_small_share_is_a_row_and_a_larger_one_a_file(tmp_path, size, suffixes):
+    shares = SealedShares(tmp_path)
+    frames = [b"1", bytes(size - 1)]
+    with shares.begin(SHARE) as writer:
+        for frame in frames:
+            writer.append(frame)
+        writer.finish()
+    room = SealedShares(tmp_path, limit=10**6).room()
+    assert room == 10**6 - size - 8
+    for here in (shares, SealedShares(tmp_path)):
+        assert {file.suffix for file in tmp_path.iterdir()} - {".db-shm", ".db-wal"} == suffixes
+        assert (here.finished(SHARE), here.size(SHARE)) == (True, size)
+        assert list(here.frames(SHARE)) == frames
+        with here.open(SHARE) as file:
+            content = os.pread(file.fileno(), size + 8, 0)
+        assert content == b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames)
+    assert shares.delete(SHARE)
+    assert SealedShares(tmp_path).shares() == {}
+    assert not any(bytes(100) in file.read_bytes() for file in tmp_path.glob("*.share"))
+
+
+def test_what_is_erased_of_a_small_share_is_overwritten(tmp_path):
+    shares = SealedShares(tmp_path)
+    with shares.begin(SHARE) as writer:
+        writer.append(b"ciphertext" * 50)
+        writer.finish()
+    files = [tmp_path / "small.db", tmp_path / "small.db-wal"]
+    assert any(b"ciphertext" in file.read_bytes() for file in files)
+    assert shares.delete(SHARE)
+    assert not any(b"ciphertext" in file.read_bytes() for file in files)
+
+
+def test_a_kill_between_row_and_file_leaves_one_of_them(tmp_path, monkeypatch):
+    shares = SealedShares(tmp_path)
+    with shares.begin(SHARE) as writer, monkeypatch.context() as killed:
+        writer.append(b"one")
+        killed.setattr("pathlib.Path.unlink", lambda _: None)
+        writer.finish()
+    assert (tmp_path / f"{SHARE.hex()}.part").exists()
+    again = SealedShares(tmp_path)
+    assert again.shares() == {SHARE: True}
+    assert not list(tmp_path.glob("*.part"))
 
 
 @given(
@@ -205,7 +253,7 @@ def test_zeros_after_a_power_loss_are_a_torn_tail(tmp_path):
 def test_a_damaged_complete_share_is_a_fault(tmp_path):
     shares = SealedShares(tmp_path)
     with shares.begin(SHARE) as writer:
-        writer.append(b"one")
+        writer.append(bytes(SMALL))
         writer.finish()
     with only_file(tmp_path).open("ab") as file:
         file.write(b"\0\0")

@@ -368,3 +368,15 @@ def test_threads_share_one_journal(kept):
         thread.join()
     assert {seq for seq, _, _ in kept.frontier(TOPIC).values()} == {19}
     assert len(list(kept.records(TOPIC))) == 80
+
+
+def test_many_items_are_mailed_at_once_and_none_twice(kept, monkeypatch):
+    monkeypatch.setattr(mail, "MAIL_BOX_ITEMS", 2)
+    kept.mail_put(KEY, b"a")
+    found = kept.mail_put_all(
+        [(KEY, b"a"), (KEY, b"b"), (OTHER_KEY, b"a"), (KEY, b"c"), (OTHER_KEY, b"d")]
+    )
+    assert found == [3]
+    assert [item for _, item in kept.mail_list(KEY, 0, 9)] == [b"a", b"b"]
+    assert [item for _, item in kept.mail_list(OTHER_KEY, 0, 9)] == [b"a", b"d"]
+    assert kept.mail_put_all([(KEY, b"a"), (KEY, b"b")]) == []

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from node.admin.failure import Failure
+from node.net.proxy import Proxy
 from node.store import StoreError, StoreMissing, keystore
 from node.vault import acts, settings
 from node.vault.contents import Enrolment, Keys, Participation
@@ -205,15 +206,20 @@ def test_settings_name_every_problem_at_once(tmp_path: Path) -> None:
     file = tmp_path / "vaults.toml"
     file.write_text(
         '[vaults]\nfolder = ""\ngateways = ["nowhere"]\nlog = "loud"\ncolour = 1\nunlock = "x"\n'
+        'proxy = "socks://a:1"\n'
     )
     with pytest.raises(settings.ConfigError) as caught:
         settings.load(file)
     keys = {problem.key for problem in caught.value.problems}
-    wanted = ("folder", "socket", "gateways", "log", "colour", "unlock")
+    wanted = ("folder", "socket", "gateways", "log", "colour", "unlock", "proxy")
     assert keys == {f"vaults.{key}" for key in wanted}
     file.write_text('[vaults]\nfolder = "vaults"\nsocket = "v.sock"\n')
     found = settings.load(file)
-    assert (found.folder, found.gateways) == (tmp_path / "vaults", ())
+    assert (found.folder, found.gateways, found.proxy) == (tmp_path / "vaults", (), None)
+    file.write_text(
+        '[vaults]\nfolder = "vaults"\nsocket = "v.sock"\nproxy = "http://u:p@proxy.example:3128"\n'
+    )
+    assert settings.load(file).proxy == Proxy("proxy.example", 3128, "u:p")
     for bad in ("[vaults", "\xff"):
         file.write_bytes(bad.encode("latin-1"))
         with pytest.raises(settings.ConfigError):

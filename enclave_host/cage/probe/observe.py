@@ -60,12 +60,19 @@ def write(path: str) -> None:
     Path(path).write_bytes(b"out")
 
 
+def fill_with_files() -> None:
+    """Make more files in /tmp than it may hold, all empty."""
+    for number in range(FILES):
+        os.close(os.open(f"/tmp/{number}", os.O_CREAT | os.O_WRONLY))  # noqa: S108
+
+
 def map_to_write() -> None:
     """Change an input in place."""
     mmap.mmap(INPUT, 1, prot=mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 INPUT = 4  # the first descriptor behind the output
+FILES = 300  # more than a /tmp of one MiB holds
 
 ATTEMPTS: dict[str, Callable[[], object]] = {
     "computes 6 * 7": compute,
@@ -74,6 +81,7 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "socketpair": socket.socketpair,
     "write /": lambda: write("/escaped"),
     "write /tmp": lambda: write("/tmp/escaped"),  # noqa: S108 that is the point
+    "fill /tmp with files": fill_with_files,
     "read an input": lambda: os.pread(INPUT, 1, 0),
     "write an input": lambda: os.pwrite(INPUT, b"x", 0),
     "map an input to write": map_to_write,

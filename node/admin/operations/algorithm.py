@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import trio
 
 from node import confidential as sealing
-from node import judgement
+from node import judgement, sql_faults
 from node.admin import lookup
 from node.admin.failure import Failure
 from node.admin.method import Methods
@@ -96,12 +96,19 @@ async def publish(
 
 @METHODS.add("open", "operate")
 async def open_(node: Node, *, bundle: Which, space: SpaceName = None) -> dict[str, Any]:
-    """The files of an algorithm, in base64; of a confidential one for its author and reviewers."""
+    """The files of an algorithm, in base64, and the faults of its queries if it is SQL; of a
+    confidential one for its author and reviewers.
+    """
     found = lookup.space_of(node, space)
     one = _algorithm(found, bundle)
     opened = await _open(node, found, one)
     files = {name: base64.b64encode(data).decode() for name, data in opened.files.items()}
-    return {"name": one.artifact.name, "bundle": one.artifact.blob.hex(), "files": files}
+    return {
+        "name": one.artifact.name,
+        "bundle": one.artifact.blob.hex(),
+        "files": files,
+        "faults": [fault.words for fault in await sql_faults.find(opened)],
+    }
 
 
 @METHODS.add("review", "govern")
@@ -117,7 +124,9 @@ async def review(
     found = lookup.space_of(node, space)
     one = _algorithm(found, bundle)
     if one.artifact.sealed is not None:
-        await _open(node, found, one)  # nobody signs for code that is closed to it, or is another
+        opened = await _open(node, found, one)  # nobody signs for what is closed to it, or another
+        if verdict == "approved":  # the other parties, who see no query, rely on it
+            await sql_faults.check(opened)
     body = Review(bundle=one.artifact.blob, verdict=verdict, text=text)
     made = await node.pipeline.publish(found.id, "review", body)
     return {"bundle": one.artifact.blob.hex(), "verdict": verdict, "record": made.id.hex()}

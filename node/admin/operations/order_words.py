@@ -44,7 +44,8 @@ def letter(node: Node, found: Collaboration, id_: bytes, now: int) -> dict[str, 
     if number is not None:
         run = found.runs.committed()[number][1]
         code = run.refusal_code if run.outcome != "released" else run.withheld
-        if code is None:
+        kept = any((number, one.name) in found.runs.kept for one in run.outputs)
+        if code is None or (run.outcome == "released" and kept):
             return None
         return _letter(node, found, id_, run.outcome, code, run.refusal_detail, number)
     if found.runs.queue.standing(id_, now) != "expired":

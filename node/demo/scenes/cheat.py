@@ -101,6 +101,7 @@ async def _hostile_host(
         (folder / order).touch()
     if new_enclave:
         founding.start_enclave(story, name, HOSTS[name])
+        await founding.enclave_ready(story, HOSTS[name])  # its orders are not given twice
     else:
         await trio.to_thread.run_sync(story.troupe.stop, name)
     config = str(story.stage.config(name))

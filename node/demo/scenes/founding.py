@@ -7,7 +7,7 @@ import trio
 
 from node.admin.client import NoDaemon
 from node.demo.actor import Actor, expect
-from node.demo.processes import Process, wait_until
+from node.demo.processes import Process, listens, wait_until
 from node.demo.scenes import vaults
 from node.demo.stage import FOUNDERS, GUESTS, HOSTS, NODES, PROJECT
 from node.demo.story import AT_ONCE, Story, clock, enclave, output_of, results, together, village
@@ -82,6 +82,12 @@ def start_enclave(story: Story, host: str, name: str) -> None:
     config = PROJECT / "configs" / "demo" / f"enclave-{host}.toml"
     command = enclave("run", "--config", str(config), "--state", str(story.stage.run))
     story.troupe.start(name, command)
+
+
+async def enclave_ready(story: Story, name: str) -> None:
+    """Wait until an enclave takes questions."""
+    process, path = story.troupe.running[name], story.stage.socket(name)
+    await trio.to_thread.run_sync(wait_until, lambda: listens(path), process)
 
 
 async def _begin(story: Story, name: str) -> None:

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import trio
 
 from node.net.libp2p.limits import Timeouts
+from node.net.libp2p.wire import WireClosed
 from node.net.libp2p.yamux_stream import MuxedStream, StreamBroken
-from node.net.transport import FRAME_LIMIT, Closed, FrameTooLarge, Stalled
+from node.net.transport import FRAME_LIMIT, Bytes, Closed, FrameTooLarge, Stalled
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = 4
@@ -20,41 +21,42 @@ class FramedStream:
 
     def __init__(self, muxed: MuxedStream, peer: str, timeouts: Timeouts) -> None:
         self.peer = peer
+        self.host = muxed.muxed_conn.host
         self._muxed = muxed
         self._timeouts = timeouts
-        self._partial = bytearray()
+        self._size: int | None = None
         self._sending = trio.Lock()
 
-    async def send(self, frame: bytes) -> None:
+    async def send(self, *parts: Bytes) -> None:
         """Send one frame; raises Closed, Stalled or FrameTooLarge."""
-        if len(frame) > FRAME_LIMIT:
-            raise FrameTooLarge(f"a frame of {len(frame)} bytes; at most {FRAME_LIMIT}")
+        size = sum(map(len, parts))
+        if size > FRAME_LIMIT:
+            raise FrameTooLarge(f"a frame of {size} bytes; at most {FRAME_LIMIT}")
         async with self._sending, self._within(self._timeouts.frame, "takes nothing"):
             whole = False
             try:
-                await self._muxed.write(len(frame).to_bytes(_PREFIX, "big") + frame)
+                await self._muxed.write(size.to_bytes(_PREFIX, "big"), *parts)
                 whole = True
-            except StreamBroken as error:
-                raise Closed(f"stream with {self.peer} has ended") from error
             finally:
                 if not whole:  # cancelled: half a frame may have left
                     self._muxed.drop()
 
     async def receive(self, limit: int = FRAME_LIMIT) -> bytes:
         """Return the next frame; raises Closed, Stalled or FrameTooLarge."""
-        if not self._partial:
+        if self._size is None:
             async with self._within(self._timeouts.idle, "sends nothing"):
-                await self._fill(1)
+                await self._muxed.arrived(1)
         async with self._within(self._timeouts.frame, "sends its frame too slowly"):
-            await self._fill(_PREFIX)
-            size = int.from_bytes(self._partial[:_PREFIX], "big")
-            if size > limit:
+            if self._size is None:
+                self._size = int.from_bytes(await self._muxed.exactly(_PREFIX), "big")
+            if self._size > limit:
                 self._muxed.drop()
-                raise FrameTooLarge(f"{self.peer} sends a frame of {size} bytes; at most {limit}")
-            self._muxed.grow(size + _AHEAD)
-            await self._fill(_PREFIX + size)
-        frame = bytes(memoryview(self._partial)[_PREFIX:])
-        self._partial.clear()
+                raise FrameTooLarge(
+                    f"{self.peer} sends a frame of {self._size} bytes; at most {limit}"
+                )
+            self._muxed.grow(self._size + _AHEAD)
+            frame = await self._muxed.exactly(self._size)
+        self._size = None
         return frame
 
     async def close(self) -> None:
@@ -68,20 +70,13 @@ class FramedStream:
         """Drop the stream at once."""
         await self._muxed.reset()
 
-    async def _fill(self, size: int) -> None:
-        while len(self._partial) < size:
-            try:
-                more = await self._muxed.read(size - len(self._partial))
-            except StreamBroken as error:
-                raise Closed(f"stream with {self.peer} is broken") from error
-            if not more:
-                raise Closed(f"stream with {self.peer} has ended")
-            self._partial += more
-
     @asynccontextmanager
     async def _within(self, seconds: float, what: str) -> AsyncIterator[None]:
         with trio.move_on_after(seconds) as scope:
-            yield
+            try:
+                yield
+            except (StreamBroken, WireClosed) as error:
+                raise Closed(f"stream with {self.peer}: {error}") from error
         if scope.cancelled_caught:
             self._muxed.drop()
             raise Stalled(f"{self.peer} {what} for {seconds:g} s")

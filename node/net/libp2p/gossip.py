@@ -306,6 +306,7 @@ def _without(rpc: RPC, topics: set[str]) -> RPC:
 
 
 async def _read_rpc(stream: MuxedStream) -> bytes:
+    await stream.arrived(1)
     size, shift = 0, 0
     while True:
         byte = (await stream.exactly(1))[0]

@@ -4,12 +4,18 @@ py-libp2p offers plaintext and SECIO by default; here the only proposals are /no
 Source: libp2p specs, noise.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
+
+import trio
 
 from node.net.libp2p import multistream, yamux
 from node.net.libp2p.stock import (
     ID,
+    MAX_PLAINTEXT_LENGTH,
     KeyPair,
+    NoiseTransportReadWriter,
     PatternXX,
     PrivateKey,
     SecureSession,
@@ -21,6 +27,9 @@ from node.net.peer_id import public_key_of
 from node.net.transport import Unreachable
 
 _NOISE = "/noise"
+
+_TURN: Final = 16
+"""Noise messages that are opened before other tasks get their turn."""
 
 
 @dataclass(frozen=True)
@@ -43,39 +52,63 @@ class Identity:
 
 
 class SecureWire:
-    """An encrypted pipe to a peer whose identity the handshake has proven."""
+    """An encrypted pipe to a peer whose identity the handshake has proven.
 
-    def __init__(self, session: SecureSession, pipe: Pipe) -> None:
-        self._session = session
-        self._pipe = pipe
-        self._reader = Reader(self._receive)
+    The ciphers are those of the handshake; cutting into messages is done here, because libp2p reads
+    and sends each message, and each length, on its own.
+    """
+
+    def __init__(self, session: SecureSession, bare: "_BarePipe") -> None:
+        self._noise = _ciphers(session)
+        self._bare = bare
+        self._plain = Reader(self._open_next)
+        self._opened = 0
         self.peer_id = session.get_remote_peer()
-        self.remote = pipe.remote
+        self.remote = bare.remote
 
     async def exactly(self, count: int) -> bytes:
         """Return exactly `count` bytes; raises WireClosed."""
-        return await self._reader.exactly(count)
+        return await self._plain.exactly(count)
 
-    async def send(self, data: bytes) -> None:
-        """Encrypt and send; raises WireClosed."""
+    async def some(self, most: int) -> memoryview:
+        """Return between 1 and `most` bytes; raises WireClosed."""
+        return await self._plain.some(most)
+
+    async def send(self, *pieces: bytes) -> None:
+        """Encrypt and send, each piece from the start of a Noise message; raises WireClosed."""
         try:
-            await self._session.write(data)
-        except WireClosed:
-            raise
+            sealed = b"".join(self._seal(pieces))
         except Exception as error:
             raise WireClosed(f"cannot encrypt: {error}") from error
+        await self._bare.write(sealed)
 
     async def close(self) -> None:
         """Close at once."""
-        await self._pipe.close()
+        await self._bare.close()
 
-    async def _receive(self) -> bytes:
+    def _seal(self, pieces: tuple[bytes, ...]) -> Iterator[bytes]:
+        for piece in pieces:
+            for start in range(0, len(piece), MAX_PLAINTEXT_LENGTH):
+                sealed = self._noise.encrypt(piece[start : start + MAX_PLAINTEXT_LENGTH])
+                yield len(sealed).to_bytes(2, "big")
+                yield sealed
+
+    async def _open_next(self) -> bytes:
+        self._opened += 1
+        if self._opened % _TURN == 0:
+            await trio.lowlevel.checkpoint()
+        size = int.from_bytes(await self._bare.exactly(2), "big")
+        sealed = await self._bare.exactly(size)
         try:
-            return bytes(await self._session.read())
-        except WireClosed:
-            raise
+            return self._noise.decrypt(sealed)
         except Exception as error:  # libp2p, noise and cryptography each have their own
             raise WireClosed("the peer sent what does not decrypt") from error
+
+
+def _ciphers(session: SecureSession) -> NoiseTransportReadWriter:
+    if not isinstance(session.conn, NoiseTransportReadWriter):
+        raise Unreachable("the handshake did not end in Noise")
+    return session.conn
 
 
 async def outbound(pipe: Pipe, identity: Identity, peer: str) -> SecureWire:
@@ -84,7 +117,7 @@ async def outbound(pipe: Pipe, identity: Identity, peer: str) -> SecureWire:
     try:
         await multistream.propose(bare, pipe.send, [_NOISE])
         session = await identity.pattern().handshake_outbound(bare, ID.from_base58(peer))
-        wire = SecureWire(session, pipe)
+        wire = SecureWire(session, bare)
         await multistream.propose(wire, wire.send, [yamux.PROTOCOL])
     except Unreachable:
         raise
@@ -100,7 +133,7 @@ async def inbound(pipe: Pipe, identity: Identity) -> SecureWire:
     bare = _BarePipe(pipe)
     try:
         await multistream.accept(bare, pipe.send, [_NOISE])
-        wire = SecureWire(await identity.pattern().handshake_inbound(bare), pipe)
+        wire = SecureWire(await identity.pattern().handshake_inbound(bare), bare)
         public_key_of(str(wire.peer_id))
         await multistream.accept(wire, wire.send, [yamux.PROTOCOL])
     except Unreachable:
@@ -116,6 +149,7 @@ class _BarePipe:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._reader = Reader(pipe.receive)
+        self.remote = pipe.remote
 
     async def exactly(self, count: int) -> bytes:
         return await self._reader.exactly(count)
@@ -131,4 +165,4 @@ class _BarePipe:
         await self._pipe.close()
 
     def get_remote_address(self) -> tuple[str, int]:
-        return self._pipe.remote, 0
+        return self.remote, 0

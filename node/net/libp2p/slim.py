@@ -1,7 +1,7 @@
 """Import only the parts of libp2p that are used here.
 
 `import libp2p` loads every transport, the DHT, TLS and discovery: 25 MB and 0.3 s for parts that
-we never start. Two packages are entered without running their `__init__`; their submodules stay
+we never start. These packages are entered without running their `__init__`; their submodules stay
 what they are. Whoever imported the whole of libp2p before keeps it.
 """
 
@@ -9,7 +9,15 @@ import importlib.util
 import sys
 from types import ModuleType
 
-_UNRUN = ("libp2p", "libp2p.transport")
+_UNRUN = (
+    "libp2p",
+    "libp2p.identity",
+    "libp2p.identity.identify",
+    "libp2p.network",
+    "libp2p.security",
+    "libp2p.transport",
+    "libp2p.transport.quic",
+)
 
 
 def _enter(name: str) -> None:

@@ -22,9 +22,11 @@ async def dial(address: Address, tasks: trio.Nursery, connect: Connect) -> Pipe:
     """Return a pipe to an address; raises Unreachable. The caller bounds the time."""
     try:
         stream = await connect(address.host, address.port)
-        if not address.websocket:
-            return TcpPipe(stream)
-        return await _websocket(address, stream, tasks)
+        pipe: Pipe = TcpPipe(stream)
+        if address.websocket:
+            pipe = await _websocket(address, stream, tasks)
+        pipe.remote = address.host  # the socket may end at a proxy
+        return pipe
     except (*_ERRORS, trio_websocket.ConnectionClosed) as error:
         raise Unreachable(f"nobody answers at {address}: {error}") from error
 

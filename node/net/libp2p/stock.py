@@ -17,12 +17,14 @@ from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb.rpc_pb2 import RPC, ControlMessage, Message
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.rpc_queue import RpcQueue
+from libp2p.security.noise.io import MAX_PLAINTEXT_LENGTH, NoiseTransportReadWriter
 from libp2p.security.noise.patterns import PatternXX
 from libp2p.security.secure_session import SecureSession
 from libp2p.tools.anyio_service import background_trio_service
 
 __all__ = [
     "ID",
+    "MAX_PLAINTEXT_LENGTH",
     "RPC",
     "ControlMessage",
     "Envelope",
@@ -30,6 +32,7 @@ __all__ = [
     "Identify",
     "KeyPair",
     "Message",
+    "NoiseTransportReadWriter",
     "PatternXX",
     "PrivateKey",
     "PublicKey",

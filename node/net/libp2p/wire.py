@@ -6,7 +6,10 @@ from typing import Protocol
 import trio
 import trio_websocket
 
-CHUNK = 64 * 1024
+CHUNK = 256 * 1024
+"""Most bytes that one look at a socket brings."""
+
+_NOTHING = memoryview(b"")
 
 
 class WireClosed(Exception):
@@ -17,7 +20,7 @@ class Pipe(Protocol):
     """A connected byte pipe."""
 
     remote: str
-    """IP address of the other end."""
+    """Where the other end is: the host that was dialled, or the IP address it came from."""
 
     async def receive(self) -> bytes:
         """Return the next bytes; raises WireClosed at the end."""
@@ -96,28 +99,29 @@ class WebSocketPipe:
 
 
 class Reader:
-    """Exact reads over a source of chunks; what is read too much is kept for the next read."""
+    """Reads of a wanted size over a source of chunks; what a chunk has too much waits here."""
 
     def __init__(self, source: Callable[[], Awaitable[bytes]]) -> None:
         self._source = source
-        self._kept = bytearray()
+        self._rest = _NOTHING
+
+    async def some(self, most: int) -> memoryview:
+        """Return between 1 and `most` bytes, not copied; raises WireClosed at the end."""
+        while not self._rest:
+            self._rest = memoryview(await self._source())
+        taken, rest = self._rest[:most], self._rest[most:]
+        self._rest = rest or _NOTHING  # an empty view would hold its chunk
+        return taken
 
     async def exactly(self, count: int) -> bytes:
         """Return exactly `count` bytes; raises WireClosed if the source ends before."""
-        while len(self._kept) < count:
-            self._kept += await self._source()
-        return self._take(count)
-
-    async def some(self, most: int) -> bytes:
-        """Return between 1 and `most` bytes; raises WireClosed at the end."""
-        while not self._kept:
-            self._kept += await self._source()
-        return self._take(min(most, len(self._kept)))
-
-    def _take(self, count: int) -> bytes:
-        taken = bytes(memoryview(self._kept)[:count])
-        del self._kept[:count]
-        return taken
+        first = await self.some(count)
+        if len(first) == count:
+            return bytes(first)
+        data = bytearray(first)
+        while len(data) < count:
+            data += await self.some(count - len(data))
+        return bytes(data)
 
 
 def remote_of(stream: trio.SocketStream) -> str:

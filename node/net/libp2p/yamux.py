@@ -2,13 +2,15 @@
 
 Source: hashicorp/yamux spec.md, and libp2p specs, yamux. The muxer of py-libp2p 0.8.1 does not
 enforce receive windows, gives up on a writer after 5 s and wedges the connection when a blocked
-write is cancelled. Here one task owns the socket's writing side, so a cancelled sender leaves no
-half frame; a peer that overruns a window, floods or is silent loses its connection.
+write is cancelled. Here one task owns the socket's writing side and takes frames from the streams
+that have something to send, so a cancelled sender leaves no half frame; a peer that overruns a
+window, floods or is silent loses its connection.
 """
 
 import contextlib
+import itertools
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -34,18 +36,28 @@ from node.net.libp2p.yamux_stream import (
 _LOG = logging.getLogger(__name__)
 
 PROTOCOL = "/yamux/1.0.0"
-_QUEUED_FRAMES = 4
+_BATCH = 4
+"""Data frames that are encrypted and sent at once."""
 _QUEUED_CONTROL = 1024
+_TURN = 256
+"""Frames that are read before other tasks get their turn."""
 
 
 class Secured(Protocol):
     """What a muxer runs over."""
 
+    remote: str
+    """Where the other end is."""
+
     async def exactly(self, count: int) -> bytes:
         """Return exactly `count` bytes; raises WireClosed."""
         ...
 
-    async def send(self, data: bytes) -> None:
+    async def some(self, most: int) -> memoryview:
+        """Return between 1 and `most` bytes; raises WireClosed."""
+        ...
+
+    async def send(self, *pieces: bytes) -> None:
         """Send all bytes; raises WireClosed."""
         ...
 
@@ -75,6 +87,7 @@ class Connection:
         ping: float,
     ) -> None:
         self.peer_id = peer
+        self.host = wire.remote
         self.outbound = outbound
         self.member = member
         self.unread = 0
@@ -89,10 +102,9 @@ class Connection:
         self._streams: dict[int, MuxedStream] = {}
         self._serving = 0
         self._next = 1 if outbound else 2
-        self._data: deque[bytes] = deque()
+        self._ready: OrderedDict[int, MuxedStream] = OrderedDict()
         self._control: deque[bytes] = deque()
         self._work = trio.lowlevel.ParkingLot()
-        self._room = trio.lowlevel.ParkingLot()
         self._heard = 0.0
         self._nursery: trio.Nursery | None = None
 
@@ -138,7 +150,7 @@ class Connection:
         for stream in self._streams.values():
             stream.mark_broken()
         self._streams.clear()
-        self._room.unpark_all()
+        self._ready.clear()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 
@@ -150,22 +162,18 @@ class Connection:
         """Tell the peer that we close, after what is queued, and end the connection."""
         with contextlib.suppress(StreamBroken):
             self.control(GO_AWAY, 0, 0, 0)
-            while self._control or self._data or not self._work:
+            while self._control or self._ready or not self._work:
                 self._check()
                 await trio.sleep(0.01)
         self.abort()
 
     # --- called by streams ----------------------------------------------------------------
 
-    async def enqueue(self, frame: bytes) -> None:
-        """Queue a frame behind earlier ones, waiting for room; raises StreamBroken."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while len(self._data) >= _QUEUED_FRAMES and not self.is_closed:
-            await self._room.park()
-        self._check()
-        self._data.append(frame)
-        self._work.unpark_all()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+    def ready(self, stream: MuxedStream) -> None:
+        """Note that a stream has bytes to send and may; streams take turns, frame by frame."""
+        if not self.is_closed:
+            self._ready[stream.number] = stream
+            self._work.unpark_all()
 
     def control(self, kind: int, flags: int, number: int, value: int) -> None:
         """Queue a control frame; a peer that lets them pile up loses its connection."""
@@ -190,16 +198,24 @@ class Connection:
 
     async def _write_loop(self) -> None:
         while True:
-            if self._control:
-                frame = b"".join(self._control)
-                self._control.clear()
-            elif self._data:
-                frame = self._data.popleft()
-                self._room.unpark()
+            batch = self._next_batch()
+            if batch:
+                await self._wire.send(*batch)
             else:
                 await self._work.park()
-                continue
-            await self._wire.send(frame)
+
+    def _next_batch(self) -> list[bytes]:
+        batch = []
+        if self._control:
+            batch.append(b"".join(self._control))
+            self._control.clear()
+        while self._ready and len(batch) < _BATCH:
+            number, stream = self._ready.popitem(last=False)
+            if frame := stream.next_frame():
+                batch.append(frame)
+            if stream.may_send:
+                self._ready[number] = stream
+        return batch
 
     async def _keep_alive(self) -> None:
         # A frozen browser keeps its socket open: only an answer proves life. Any byte counts,
@@ -219,10 +235,13 @@ class Connection:
             stream.drop()
 
     async def _read_loop(self) -> None:
-        while not self.is_closed:
-            version, kind, flags, number, value = HEADER.unpack(
-                await self._wire.exactly(HEADER.size)
-            )
+        for turn in itertools.count(1):
+            if turn % _TURN == 0:
+                await trio.lowlevel.checkpoint()
+            header = await self._wire.exactly(HEADER.size)
+            if self.is_closed:
+                return
+            version, kind, flags, number, value = HEADER.unpack(header)
             self._heard = trio.current_time()
             if version != 0:
                 raise WireClosed(f"yamux version {version}")
@@ -268,8 +287,9 @@ class Connection:
             raise WireClosed("the peer overran a receive window")
         if self.unread + size > self._unread_most:
             raise WireClosed("the peer sends more than is read")
-        if size:
-            data = await self._wire.exactly(size)
+        while size:
+            data = await self._wire.some(size)
+            size -= len(data)
             if stream is not None:
                 stream.deliver(data)
 

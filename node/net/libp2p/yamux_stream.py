@@ -3,14 +3,15 @@
 Source: hashicorp/yamux spec.md.
 """
 
-import contextlib
 import struct
 from typing import Protocol
 
 import trio
 
+from node.net.libp2p.pieces import Pieces
 from node.net.libp2p.stock import ID
 from node.net.libp2p.wire import WireClosed
+from node.net.transport import Bytes
 
 HEADER = struct.Struct("!BBHII")
 """Version, kind, flags, stream number, and length or value."""
@@ -40,8 +41,13 @@ class Carrier(Protocol):
         """Who is at the other end."""
         ...
 
-    async def enqueue(self, frame: bytes) -> None:
-        """Queue a frame behind earlier ones, waiting for room; raises StreamBroken."""
+    @property
+    def host(self) -> str:
+        """Where the other end is."""
+        ...
+
+    def ready(self, stream: "MuxedStream") -> None:
+        """Note that a stream has bytes to send and may."""
         ...
 
     def control(self, kind: int, flags: int, number: int, value: int) -> None:
@@ -63,64 +69,71 @@ class MuxedStream:
     def __init__(self, connection: Carrier, number: int) -> None:
         self.muxed_conn = connection
         self.protocol: str | None = None
-        self._number = number
+        self.number = number
         self._credit = WINDOW
         self._window = WINDOW
         self._target = WINDOW
         self._consumed = 0
-        self._unread = bytearray()
+        self._unread = Pieces()
+        self._wanted = self._claimed = 0
+        self._outgoing = Pieces()
         self._ended = self._finished = self._broken = False
         self._finished_at = 0.0
         self._readable = trio.lowlevel.ParkingLot()
         self._writable = trio.lowlevel.ParkingLot()
 
-    async def read(self, most: int) -> bytes:
-        """Return between 1 and `most` bytes, b"" at the end of the stream; safe to cancel.
+    async def arrived(self, count: int) -> None:
+        """Wait until `count` bytes are here for `exactly`, and let others run; safe to cancel.
 
-        Raises StreamBroken if the stream was reset or the connection is gone.
+        They are the reader's from when they come: they make room in the window, and do not count as
+        unread. Raises WireClosed if the stream ends before, or the connection.
         """
-        await trio.lowlevel.checkpoint()
-        while not self._unread:
-            if self._broken or self._finished:
-                raise StreamBroken("the stream is gone")
-            if self._ended:
-                return b""
-            await self._readable.park()
-        data = bytes(memoryview(self._unread)[:most])
-        del self._unread[:most]
-        self.muxed_conn.unread -= len(data)
-        self._give_credit(len(data))
-        return data
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._wanted = count
+        self._claim(count)
+        try:
+            if self._unread.size >= count:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            while self._unread.size < count:
+                if self._ended or self._broken or self._finished:
+                    raise WireClosed("the stream has ended" if self._ended else "it broke")
+                await self._readable.park()
+        finally:
+            self._wanted = 0
 
     async def exactly(self, count: int) -> bytes:
-        """Return exactly `count` bytes; raises WireClosed if the stream ends before."""
-        data = bytearray()
-        while len(data) < count:
-            try:
-                more = await self.read(count - len(data))
-            except StreamBroken as error:
-                raise WireClosed("stream broken") from error
-            if not more:
-                raise WireClosed("stream ended")
-            data += more
-        return bytes(data)
+        """Return exactly `count` bytes, at once where they are here; safe to cancel.
 
-    async def write(self, data: bytes) -> None:
-        """Send all bytes, waiting for window; raises StreamBroken.
+        Whoever reads on and on calls `arrived` in between. Raises WireClosed as `arrived` does.
+        """
+        if self._unread.size < count:
+            await self.arrived(count)
+        self._claim(count)
+        self._claimed -= count
+        return self._unread.take(count)
+
+    async def write(self, *parts: Bytes) -> None:
+        """Send all bytes, waiting for window and for other writers; raises StreamBroken.
 
         Whoever cancels it must reset the stream: a part may have left.
         """
-        rest = memoryview(data)
-        while rest:
-            while self._credit <= 0 and not self._broken:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._turn_to_write()
+        for part in parts:
+            self._outgoing.add(memoryview(part))
+        try:
+            self._offer()
+            while self._outgoing.size:
+                if self._broken or self._finished:
+                    raise StreamBroken("the stream is gone")
                 await self._writable.park()
-            if self._broken or self._finished:
-                raise StreamBroken("the stream is gone")
-            part = rest[: min(self._credit, _PAYLOAD)]
-            self._credit -= len(part)
-            rest = rest[len(part) :]
-            header = HEADER.pack(0, DATA, 0, self._number, len(part))
-            await self.muxed_conn.enqueue(header + part)
+        finally:
+            self._outgoing.clear()
+            self._writable.unpark_all()
+
+    async def _turn_to_write(self) -> None:
+        while self._outgoing.size:
+            await self._writable.park()
 
     async def close(self) -> None:
         """Say that nothing more follows, and drop what still arrives."""
@@ -129,11 +142,11 @@ class MuxedStream:
         self._finished, self._finished_at = True, trio.current_time()
         self._drop_unread()
         self._readable.unpark_all()
-        fin = HEADER.pack(0, WINDOW_UPDATE, FIN, self._number, 0)
-        with contextlib.suppress(StreamBroken):
-            await self.muxed_conn.enqueue(fin)
+        self._writable.unpark_all()
+        self.muxed_conn.control(WINDOW_UPDATE, FIN, self.number, 0)
         if self._ended:
-            self.muxed_conn.forget(self._number)
+            self.muxed_conn.forget(self.number)
+        await trio.lowlevel.checkpoint()
 
     async def reset(self) -> None:
         """Drop the stream at once, both ways."""
@@ -143,8 +156,8 @@ class MuxedStream:
     def drop(self) -> None:
         """Reset without waiting: callable from a cancelled task."""
         if not self._broken:
-            self.muxed_conn.control(WINDOW_UPDATE, RST, self._number, 0)
-            self.muxed_conn.forget(self._number)
+            self.muxed_conn.control(WINDOW_UPDATE, RST, self.number, 0)
+            self.muxed_conn.forget(self.number)
             self.mark_reset()
 
     def grow(self, target: int) -> None:
@@ -153,7 +166,7 @@ class MuxedStream:
         if more > 0 and not self._broken:
             self._target += more
             self._window += more
-            self.muxed_conn.control(WINDOW_UPDATE, 0, self._number, more)
+            self.muxed_conn.control(WINDOW_UPDATE, 0, self.number, more)
 
     def get_protocol(self) -> str | None:
         """Return the agreed protocol; the name is libp2p's."""
@@ -166,18 +179,38 @@ class MuxedStream:
         self._window -= size
         return self._window >= 0
 
-    def deliver(self, data: bytes) -> None:
+    def deliver(self, data: memoryview) -> None:
         """Keep bytes for the reader, unless nobody reads any more."""
-        if not self._finished:
-            self._unread += data
+        if not (self._finished or self._broken):
+            self._unread.add(data)
             self.muxed_conn.unread += len(data)
-            self._readable.unpark_all()
+            self._claim(self._wanted)
+            if self._unread.size >= self._wanted:
+                self._readable.unpark_all()
 
     def add_credit(self, more: int) -> None:
         """Let the writer send more."""
         self._credit += more
-        if self._credit > 0:
+        self._offer()
+
+    @property
+    def may_send(self) -> bool:
+        """Whether there are bytes to send, and window for them."""
+        open_still = not (self._finished or self._broken)
+        return self._outgoing.size > 0 and self._credit > 0 and open_still
+
+    def next_frame(self) -> bytes:
+        """A data frame of what is to be sent, as large as the window allows; none where nothing may
+        go.
+        """
+        if not self.may_send:
+            return b""
+        size = min(self._outgoing.size, self._credit, _PAYLOAD)
+        self._credit -= size
+        frame = self._outgoing.take(size, HEADER.pack(0, DATA, 0, self.number, size))
+        if not self._outgoing.size:
             self._writable.unpark_all()
+        return frame
 
     def mark_ended(self) -> bool:
         """Note the peer's end of stream; True if both ends are done."""
@@ -200,13 +233,26 @@ class MuxedStream:
         """Return whether we closed long ago and the peer still has not."""
         return self._finished and now - self._finished_at > _LINGER
 
+    def _offer(self) -> None:
+        if self.may_send:
+            self.muxed_conn.ready(self)
+
     def _drop_unread(self) -> None:
-        self.muxed_conn.unread -= len(self._unread)
+        self.muxed_conn.unread -= self._unread.size - self._claimed
         self._unread.clear()
+        self._claimed = 0
+
+    def _claim(self, count: int) -> None:
+        """Book the first `count` bytes as read, as far as they are here."""
+        more = min(count, self._unread.size) - self._claimed
+        if more > 0:
+            self._claimed += more
+            self.muxed_conn.unread -= more
+            self._give_credit(more)
 
     def _give_credit(self, size: int) -> None:
         self._consumed += size
         if self._consumed >= self._target // 2 and not self._ended:
-            self.muxed_conn.control(WINDOW_UPDATE, 0, self._number, self._consumed)
+            self.muxed_conn.control(WINDOW_UPDATE, 0, self.number, self._consumed)
             self._window += self._consumed
             self._consumed = 0

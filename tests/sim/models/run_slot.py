@@ -3,8 +3,8 @@
 A state is what each honest party knows and in which term it is, and all that was said. A step lets
 a party go to the next term, hear everything or no more than the enclave's words, and say one thing
 that `protocol.machines.runs.Runs` lets it say; or an enclave start on any quorum of statements, or
-propose. Hosts die between any two steps: nothing has to go on. A liar states and votes whatever
-helps, but cannot forge an enclave's signature.
+propose, or say that it lacks the lineage. Hosts die between any two steps: nothing has to go on. A
+liar states and votes whatever helps, but cannot forge an enclave's signature.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,16 @@ from protocol.decision import Rule, quorum, tolerated
 from protocol.effects import Publish
 from protocol.kinds.common import Vote
 from protocol.kinds.host import Appointment, Candidacy
-from protocol.kinds.run import Missing, Order, OutputDigest, Run, Started, Statement, Summons
+from protocol.kinds.run import (
+    Lost,
+    Missing,
+    Order,
+    OutputDigest,
+    Run,
+    Started,
+    Statement,
+    Summons,
+)
 from protocol.machines.election import Elected
 from protocol.machines.runs import Runs, essence, slot
 from protocol.record import Place, Record
@@ -32,7 +41,7 @@ ATTEMPTS = 2
 
 Said = tuple[Any, ...]
 """A word: ("state", who, term, shown, attempts), ("vote", who, run), ("missing", who, run),
-("start", term, statements), ("run", term, value, adopts, statements, withheld)."""
+("lost", term), ("start", term, statements), ("run", term, value, adopts, statements, withheld)."""
 
 Known = frozenset[Said]
 State = tuple[tuple[tuple[int, Known], ...], Known]
@@ -70,6 +79,10 @@ class Terms:
         """Every term has its enclave."""
         wanted = self.term if term is None else term
         return appointed(wanted) if wanted <= self.term else None
+
+    def fit(self, me: bytes, term: int) -> list[bytes]:
+        """No other candidate has the lineage."""
+        return []
 
     def doubt(self, me: bytes, candidacy: bytes, wall: int) -> str | None:
         """Nobody doubts."""
@@ -109,6 +122,8 @@ def spoken(said: Said) -> Record:
         case ("vote", who, run):
             vote = Vote(slot=slot(1, run[1]), subject=spoken(run).id, choice="yes", identity=ZERO)
             return word("vote", party(who), vote, said)
+        case ("lost", term):
+            return word("lost", Enclave(f"term {term}").did, Lost(term=term, above=0), said)
         case ("missing", who, run):
             return word("missing", party(who), Missing(number=1, run=spoken(run).id), said)
         case _:
@@ -128,6 +143,7 @@ def proposed(said: Said) -> Record:
         rules=DOCUMENT.rules, gate=(), rows=0, contributors=0, at=AT,
         outputs=() if void else (OutputDigest(name="o", to=party(0), digest=ZERO, size=1),),
         outcome="void" if void else "released",
+        lineage=None if void else seed(f"lineage {adopts if withheld else said}"),
         adopts=None if adopts is None else spoken(adopts).id,
         withheld="run.adopted" if withheld else None,
     )  # fmt: skip
@@ -140,8 +156,9 @@ def proposed(said: Said) -> Record:
 
 @dataclass(frozen=True)
 class Model:
-    """`n` parties, of whom the last `liars` lie, over `terms` terms; `needed` replaces the quorum,
-    `adopting` false leaves out what keeps the slot safe.
+    """`n` parties, of whom the last `liars` lie, over `terms` terms; `losing`: enclaves may say
+    that they lack the lineage; `needed` replaces the quorum, `adopting` false leaves out what keeps
+    the slot safe.
     """
 
     n: int
@@ -149,6 +166,7 @@ class Model:
     terms: int
     needed: int = 0
     adopting: bool = True
+    losing: bool = False
 
     @property
     def rule(self) -> Rule:
@@ -190,13 +208,17 @@ class Model:
 
     def _enclave(self, sent: Known, term: int) -> Known:
         """What the enclave of a term said, and what that cites: no party can act without."""
-        own = {one for one in sent if one[0] in ("summons", "start", "run") and one[1] == term}
+        own = {
+            one for one in sent if one[0] in ("summons", "start", "run", "lost") and one[1] == term
+        }
         cited = {one for run in own if run[0] == "run" for one in run[4]}
         return frozenset(own | cited)
 
     def _enclaves(self, sent: Known) -> Iterator[Said]:
         """What enclaves can say next: each starts once, and proposes once."""
         for term in range(1, self.terms + 1):
+            if self.losing and ("lost", term) not in sent and _any_before(sent, term):
+                yield ("lost", term)
             mine = [one for one in sent if one[0] in ("start", "run") and one[1] == term]
             if any(one[0] == "run" for one in mine):
                 continue
@@ -239,6 +261,10 @@ class Model:
             yield ("run", term, adopted[2], adopted, statements, withheld)
 
 
+def _any_before(sent: Known, term: int) -> bool:
+    return any(one[0] == "run" and one[1] < term for one in sent)
+
+
 def _shown(statements: tuple[Said, ...]) -> Said | None:
     """The record of the newest earlier term, as enclave_host.statements.hear takes it."""
     shown = [one[3] for one in statements if one[3] is not None]
@@ -252,7 +278,7 @@ def machine(model: Model, term: int, known: Known) -> Runs:
     runs = Runs(document, Terms(term), model.rule)  # type: ignore[arg-type]
     runs.take(ORDER)
     for said in sorted(known, key=repr):
-        runs.take(spoken(said))
+        (runs.heritage if said[0] == "lost" else runs).take(spoken(said))
     return runs
 
 

@@ -9,9 +9,10 @@ import pytest
 from tests.sim.models.run_slot import Explored, Model, explore, look
 
 
+@pytest.mark.parametrize("losing", [False, True])
 @pytest.mark.parametrize(("n", "liars", "terms"), [(1, 0, 3), (2, 0, 2), (2, 1, 2)])
-def test_no_schedule_ends_a_number_twice(n: int, liars: int, terms: int) -> None:
-    found = explore(Model(n, liars, terms))
+def test_no_schedule_ends_a_number_twice(n: int, liars: int, terms: int, losing: bool) -> None:
+    found = explore(Model(n, liars, terms, losing=losing))
     assert found.double == []
     assert found.again > 0, "a result whose host is gone must be releasable again"
 
@@ -21,7 +22,7 @@ def test_no_schedule_ends_a_number_twice(n: int, liars: int, terms: int) -> None
 def test_no_schedule_ends_a_number_twice_as_far_as_time_allows(
     n: int, liars: int, terms: int
 ) -> None:
-    assert explore(Model(n, liars, terms), 150_000).double == []
+    assert explore(Model(n, liars, terms, losing=True), 150_000).double == []
 
 
 def walk(model: Model, seed: int, length: int) -> Explored:
@@ -38,7 +39,7 @@ def walk(model: Model, seed: int, length: int) -> Explored:
 
 @pytest.mark.parametrize(("n", "liars", "terms"), [(3, 0, 4), (4, 1, 3), (5, 2, 3)])
 def test_no_walk_ends_a_number_twice(n: int, liars: int, terms: int) -> None:
-    found = [walk(Model(n, liars, terms), seed, 60) for seed in range(10)]
+    found = [walk(Model(n, liars, terms, losing=True), seed, 60) for seed in range(10)]
     assert not any(one.double for one in found)
 
 

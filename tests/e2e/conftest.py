@@ -1,11 +1,13 @@
-"""The demo, played once for all tests of this folder; while it plays, its hosts are searched."""
+"""The demo, played once for the tests of test_demo.py; while it plays, its hosts are searched."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,7 +74,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Told:
             most, seen = max(most, len(now)), seen | now
             for begin, hosts in LOOK_AT.items():
                 if str(line["text"]).startswith(begin):
-                    searches += [_search(host, out, needles) for host in hosts]
+                    with _stopped(process):  # or it kills a host that is being searched
+                        searches += [_search(host, out, needles) for host in hosts]
         code = process.wait(30)
     left = files_in_memory() - before
     alive = [pid for pid in seen if Path(f"/proc/{pid}").exists()]
@@ -92,6 +95,16 @@ def _lines(process: "subprocess.Popen[str]", deadline: float) -> Iterator[dict[s
             process.terminate()
 
 
+@contextmanager
+def _stopped(process: "subprocess.Popen[str]") -> Iterator[None]:
+    """The story stands still, its nodes go on."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
 def _search(host: str, out: Path, needles: Needles) -> Search:
     """Memory, open files without a name, and the whole folder of a host's node."""
     search = Search(host, _pid_of(host, out))
@@ -107,8 +120,11 @@ def _search(host: str, out: Path, needles: Needles) -> Search:
 
 def children_of(parent: int) -> set[int]:
     """Ids of the processes that a process started and that run now."""
-    tasks = Path(f"/proc/{parent}/task").glob("*/children")
-    return {int(pid) for task in tasks for pid in task.read_text().split()}
+    found: set[int] = set()
+    for task in Path(f"/proc/{parent}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            found.update(map(int, task.read_text().split()))
+    return found
 
 
 def _pid_of(host: str, out: Path) -> int:

@@ -59,7 +59,7 @@ def in_file(path: Path, needles: Needles) -> set[str]:
 def in_folder(folder: Path, needles: Needles) -> set[str]:
     """What is found in the files of a folder; a file that vanishes meanwhile is gone."""
     found: set[str] = set()
-    for path in sorted(folder.rglob("*")):
+    for path in (Path(here) / name for here, _, names in os.walk(folder) for name in names):
         try:
             if path.is_file() and not path.is_symlink():
                 found |= {f"{path.name}: {one}" for one in in_file(path, needles)}

@@ -26,9 +26,9 @@ SCIENTIFIC = ROOT / ".cache/environments/scientific"
 GROUPS = (*probes.GROUPS, *probes.WITH_PACKAGES)
 PROBES = {one.name: one for group in GROUPS for one in group.PROBES}
 FOLDER = Path(probes.__file__).parent
-RUNNER = "enclave_host/runners/sql.py"  # which locks DuckDB
+RUNNER = "enclave_host/runners/sql.py", "protocol/sql_report.py"  # which locks DuckDB
 CODE = {f"probes/{path.name}": path.read_bytes() for path in FOLDER.glob("*.py")}
-CODE |= {RUNNER: (ROOT / RUNNER).read_bytes()}
+CODE |= {path: (ROOT / path).read_bytes() for path in RUNNER}
 SECRET = b"a row of a patient\n" * 300  # more than a page
 LIMITS = {
     "memory": 512 << 20, "processes": 32, "files": 128, "tmp": 8 << 20, "output": 1 << 20,

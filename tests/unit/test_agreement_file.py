@@ -300,16 +300,15 @@ def test_noise_that_says_nothing_is_no_noise(folder, noise, said):
     assert said in problems(folder, "rules:  ", f"noise: {noise}\nrules:  ")
 
 
-def with_model(folder, file="by-site.schema.json"):
+def with_model(folder, file):
     manifest = folder / "algorithms" / "cox-ph" / "manifest.yaml"
-    manifest.write_text(f"{manifest.read_text()}models: {{ table: {file} }}\n")
+    manifest.write_text(manifest.read_text().replace("by-site.schema.json", file))
 
 
 SCHEMA = "    schema: algorithms/cox-ph/by-site.schema.json\n"
 
 
 def test_a_schema_that_is_left_out_is_the_bundles_own(folder):
-    with_model(folder)
     path = folder / "agreement.yaml"
     path.write_text(path.read_text().replace(SCHEMA, ""))
     draft = agreement_file.load(path, SETTING)
@@ -320,6 +319,8 @@ def test_a_schema_that_is_left_out_is_the_bundles_own(folder):
 
 
 def test_a_schema_stands_in_the_bundle_or_in_the_file(folder):
+    manifest = folder / "algorithms" / "cox-ph" / "manifest.yaml"
+    manifest.write_text(manifest.read_text().replace("  table: by-site.schema.json\n", ""))
     assert "outputs.table.schema: This is missing" in problems(folder, SCHEMA, "")
 
 

@@ -126,7 +126,7 @@ def test_a_spool_is_bounded_and_wiped(room, size):
     spool.wipe()
     assert not any(os.read(still_open, size))  # overwritten, not only forgotten
     os.close(still_open)
-    assert (room.used, room.spools) == (0, [])
+    assert (room.used, room.spools) == (0, set())
     spool.wipe()
     assert room.used == 0
 

@@ -23,6 +23,8 @@ NOTHING = "nothing"  # the attack found nothing to take
 STATUSES = ("policy", "limit", "failed")  # ends that take the process with them
 PATIENCE = 90.0  # seconds for all controls together, on a busy machine
 
+NEIGHBOURS: list[int] = []  # what a control started to attack; ended with it
+
 AIM: dict = {}
 """What the test tells an attack to aim at; `AIM["outside"]` is true where it is the control."""
 
@@ -123,7 +125,11 @@ def start(probe: Probe) -> tuple[int, int]:
             keep_harmless()
             os.write(said, attempt(probe.attack).encode())
         finally:
-            os._exit(0)
+            try:
+                for one in NEIGHBOURS:  # some are stopped by now, and would stay for ever
+                    os.kill(one, signal.SIGKILL)
+            finally:
+                os._exit(0)
     return child, said
 
 
@@ -161,6 +167,7 @@ def neighbour() -> int:
         libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         time.sleep(PATIENCE)
         os._exit(0)
+    NEIGHBOURS.append(child)
     return child
 
 

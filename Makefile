@@ -13,7 +13,8 @@ SOURCES     := $(PACKAGES) tests tools $(wildcard bench)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check sim docs soak bench lock format clean
+STATIC := types style
+.PHONY: help setup demo test check $(STATIC) sim docs soak bench lock format clean
 
 help:
 	@echo 'make setup   environment, demo data, commands'
@@ -83,19 +84,25 @@ $(READER): tests/vectors/reader/package-lock.json
 demo: $(READY)
 	@$(BIN)/village demo --out demo-out
 
-test: check $(READER)
-	@timeout 1200 $(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder \
-		-m 'not soak' --ignore tests/docs
+test: $(READY) $(READER)
+	@$(MAKE) --no-print-directory -j2 $(STATIC)
+	@timeout 1200 $(BIN)/python -m pytest -q -n 4 --dist loadscope --no-loadscope-reorder \
+		-m 'not soak'
 
 check: $(READY)
+	@$(MAKE) --no-print-directory -j2 $(STATIC)
+	@$(BIN)/python -m pytest -q tests/docs
+
+types: $(READY)
+	@$(BIN)/mypy --no-error-summary
+
+style: $(READY)
 	@$(BIN)/ruff check -q $(SOURCES)
 	@$(BIN)/ruff format -q --check $(SOURCES)
-	@$(BIN)/mypy --no-error-summary
 	@said=$$($(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter) \
 		|| { echo "$$said"; exit 1; }
 	@$(BIN)/python tools/sizes.py $(PACKAGES)
 	@$(BIN)/python tools/foreign.py
-	@$(BIN)/python -m pytest -q tests/docs
 
 sim: $(READY)
 	@$(if $(SEED),SEED=$(SEED)) $(BIN)/python -m pytest -q -m 'not soak' tests/sim $(if $(SEED),-k test_any_weather)

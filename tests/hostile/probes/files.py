@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .probe import AIM, Probe, call, neighbour, outside
+from .probe import AIM, Probe, call, neighbour, outside, unopened
 
 HIDDEN = {"A": "ENOENT", "B": "ENOENT", "C": "EACCES"}
 """A namespace hides what Landlock denies."""
@@ -115,7 +115,7 @@ def record_locked() -> object:
 
 
 def leased() -> object:
-    with open(AIM["spare"], "rb") as file:
+    with open(unopened(), "rb") as file:
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     return "took a lease"
 

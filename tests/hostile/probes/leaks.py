@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from .probe import AIM, Probe, outside
+from .probe import AIM, Probe, outside, unopened
 
 
 def environment() -> object:
@@ -42,8 +42,11 @@ def output_read_back() -> object:
 
 
 def enclave_code() -> object:
-    """Code of the enclave, to be read or run."""
-    return importlib.util.find_spec("protocol")
+    """Code of the enclave, to be read or run; the bundle of the probes has one file beside it."""
+    try:
+        return importlib.util.find_spec("protocol.record")
+    except ModuleNotFoundError:
+        return None
 
 
 # --- memory files: the inputs are the enclave's, read-only ----------------------------------------
@@ -128,7 +131,7 @@ def input_touched() -> object:
 
 
 def input_leased() -> object:
-    target = os.open(AIM["spare"], os.O_RDONLY) if outside() else table()
+    target = os.open(unopened(), os.O_RDONLY) if outside() else table()
     return fcntl.fcntl(target, fcntl.F_SETLEASE, fcntl.F_RDLCK)
 
 

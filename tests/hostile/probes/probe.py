@@ -171,6 +171,16 @@ def neighbour() -> int:
     return child
 
 
+def unopened() -> str:
+    """A file to take a lease on; outside one that no other control has open to write."""
+    if not outside():
+        return AIM["spare"]
+    path = f"{AIM['scratch']}/{os.getpid()}"
+    with open(path, "wb") as file:
+        file.write(b"content")
+    return path
+
+
 # --- raw system calls -----------------------------------------------------------------------------
 
 NUMBERS = {

@@ -86,7 +86,7 @@ demo: $(READY)
 
 test: $(READY) $(READER)
 	@$(MAKE) --no-print-directory -j2 $(STATIC)
-	@timeout 1200 $(BIN)/python -m pytest -q -n 4 --dist loadscope --no-loadscope-reorder \
+	@timeout 1200 $(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder \
 		-m 'not soak'
 
 check: $(READY)

@@ -180,5 +180,6 @@ def _query_failed(error: Exception) -> SourceError:
         return broken("it is no database of the kind that its name says")
     if isinstance(error, duckdb.Error) and not isinstance(error, _ABOUT_THE_QUERY):
         words = words.partition(":")[0]  # what follows can quote a value
+    words = words.partition(" with text ")[0]  # as SQLite quotes text that is not UTF-8
     detail = f"The query failed: {words[:200]}."
     return SourceError("source.query", detail, "Try it in the database.")

@@ -134,6 +134,16 @@ def test_what_a_query_stumbles_over_is_not_quoted(tmp_path):
     assert "secret" not in str(failing(path, query))
 
 
+def test_text_that_is_not_utf_8_is_not_quoted(tmp_path):
+    path = sqlite_file(tmp_path)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE vitals SET person = CAST(x'51377afe38' AS TEXT)")
+    database.close()
+    fault = failing(path, SELECT)
+    assert "column 'person'" in fault.detail
+    assert "Q7z" not in str(fault)
+
+
 def test_a_query_needs_exactly_the_columns_of_the_contract(tmp_path):
     failing(sqlite_file(tmp_path), "SELECT person FROM vitals", "source.columns")
 

@@ -13,14 +13,14 @@ from typing import Final
 import trio
 
 from node import wire
-from node.net.transport import Transport, TransportError
+from node.net.transport import Transport
 from node.pipeline import Pipeline
 from node.share_intake import Asks
-from node.talk import ask
+from node.talk import ask_first
 from protocol import enclave_wire as enclave
 from protocol import limits
 from protocol.dialogue import Done
-from protocol.errors import ProtocolError, Refused
+from protocol.errors import ProtocolError
 from protocol.kinds.run import Delivery
 
 BATCH: Final = limits.CHUNK
@@ -94,22 +94,19 @@ class Carrying:
     ) -> list[Delivery]:
         """Those of a batch that the node did not take."""
         question = wire.Deliver(agreement=agreement, deliveries=batch)
-        for peer in self.pipeline.world.peers_of(did):
-            try:
-                answer = await ask(
-                    self.transport,
-                    peer,
-                    wire.SESSION,
-                    wire.SESSION_WIRE,
-                    question,
-                    wire.Delivered,
-                )
-            except (TransportError, Refused, trio.TooSlowError) as error:
-                log.info("%d deliveries to %s: %s", len(batch), peer, error)
-            else:
-                lacking = set(answer.lacking)
-                return [one for place, one in enumerate(batch) if place in lacking]
-        return list(batch)
+        answer = await ask_first(
+            self.transport,
+            self.pipeline.world.peers_of(did),
+            wire.SESSION,
+            wire.SESSION_WIRE,
+            question,
+            wire.Delivered,
+            about=f"{len(batch)} deliveries",
+        )
+        if answer is None:
+            return list(batch)
+        lacking = set(answer.lacking)
+        return [one for place, one in enumerate(batch) if place in lacking]
 
 
 def batches(deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, ...]]:

@@ -22,7 +22,7 @@ from node.session import Session
 from node.share_relay import ShareRelay
 from node.spread import Spread
 from node.store import StoreFull
-from node.talk import ask
+from node.talk import ask, ask_first
 from protocol import record, token
 from protocol.dialogue import Done
 from protocol.errors import ProtocolError, Refused
@@ -256,22 +256,18 @@ class Gateway:
         return pw.StopReceipts(receipts=tuple(receipts))
 
     async def _tell_stop(self, did: bytes, raw: bytes, receipts: list[bytes]) -> None:
-        for peer in self.world.peers_of(did):
-            try:
-                answer = await ask(
-                    self.transport,
-                    peer,
-                    wire.SESSION,
-                    wire.SESSION_WIRE,
-                    wire.TellStop(token=raw),
-                    wire.StopAnswer,
-                    seconds=STOP_TIME,
-                )
-            except (TransportError, Refused, trio.TooSlowError) as error:
-                log.info("stop to %s: %r", self.world.name(did), error)
-            else:
-                receipts.append(answer.receipt)
-                return
+        answer = await ask_first(
+            self.transport,
+            self.world.peers_of(did),
+            wire.SESSION,
+            wire.SESSION_WIRE,
+            wire.TellStop(token=raw),
+            wire.StopAnswer,
+            about=f"stop for {self.world.name(did)}",
+            seconds=STOP_TIME,
+        )
+        if answer is not None:
+            receipts.append(answer.receipt)
 
 
 @dataclass(slots=True)

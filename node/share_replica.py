@@ -83,10 +83,9 @@ class Replicas:
 
     def forget(self, kept: Kept) -> None:
         """The share is erased here: what the standbys have of it is no debt of ours."""
-        gone = {name for name in self._there if name.startswith(f"{PREFIX}{kept.share.hex()}/")}
-        for name in gone:
+        for name in self.pipeline.journal.states(f"{PREFIX}{kept.share.hex()}/"):
             self.pipeline.journal.delete_state(name)
-        self._there -= gone
+            self._there.discard(name)
 
     async def bring(self, kept: Kept) -> int:
         """Bring a complete share to every standby; return how many have it. Who is away is left

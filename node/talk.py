@@ -1,7 +1,7 @@
 """One question, one answer over a stream, and the server side of it."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import trio
 
 from node.door import Door
-from node.net.transport import Stream, StreamTask, Transport
+from node.net.transport import Stream, StreamTask, Transport, TransportError
 from node.store import StoreFault
 from protocol.dialogue import Dialogue
 from protocol.errors import ProtocolError, Refused
@@ -67,6 +67,28 @@ async def ask(
     with trio.fail_after(seconds):
         async with conversation(transport, peer, protocol, wire) as talk:
             return await talk.ask(request, answer, seconds=seconds)
+
+
+async def ask_first(
+    transport: Transport,
+    peers: Iterable[str],
+    protocol: str,
+    wire: Dialogue,
+    request: object,
+    answer: type[T],
+    *,
+    about: str,
+    seconds: float = ANSWER_TIME,
+) -> T | None:
+    """Ask the nodes of one participant in turn: the first answer, or None if none gave one. The log
+    says why each did not, and what it was `about`.
+    """
+    for peer in peers:
+        try:
+            return await ask(transport, peer, protocol, wire, request, answer, seconds=seconds)
+        except (TransportError, Refused, trio.TooSlowError) as error:
+            log.info("%s to %s: %r", about, peer, error)
+    return None
 
 
 def serve(wire: Dialogue, answer: Answer, door: Door) -> StreamTask:

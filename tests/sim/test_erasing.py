@@ -139,37 +139,34 @@ async def test_a_withdrawal_erases_what_the_person_gave_before_it_and_nothing_af
 
 
 async def test_a_new_consent_before_the_look_keeps_its_share(stage):
-    enclaves = [one.keys for one in stage.hosts.values()]
     patient = Patient("row-100")
     site = stage.sites["host-1"]
-    made = []
-    for ordinal in (1, 2):
-        consent = stage.rig.consent(patient, ordinal=ordinal)
-        one, outer = person_share(stage, patient, *enclaves, consent=consent)
-        sender = await offer_person(stage, outer)
-        await sender.frames(*one.frames)
-        await until(lambda one=one: stage.receipt("host-1", one.id) is not None)
-        made.append(one)
-        if ordinal == 1:
-            raw = stage.rig.stop(patient, consent)
-            site.machine.runs.hear_stop(stops.check(raw, site.machine).id, raw)
+    consent = stage.rig.consent(patient, ordinal=1)
+    withdrawn = await receipted(stage, patient, consent)
+    raw = stage.rig.stop(patient, consent)
+    site.machine.runs.hear_stop(stops.check(raw, site.machine).id, raw)
+    renewed = await receipted(stage, patient, stage.rig.consent(patient, ordinal=2))
     await look(stage, "host-1")
-    assert holds(stage, "host-1", made[0].id) == (False, False)
-    assert holds(stage, "host-1", made[1].id) == (True, True)
+    assert holds(stage, "host-1", withdrawn) == (False, False)
+    assert holds(stage, "host-1", renewed) == (True, True)
+
+
+async def receipted(stage, patient, consent):
+    """The id of a share of a person, sent under a consent and taken."""
+    enclaves = [one.keys for one in stage.hosts.values()]
+    one, outer = person_share(stage, patient, *enclaves, consent=consent)
+    sender = await offer_person(stage, outer)
+    await sender.frames(*one.frames)
+    await until(lambda: stage.receipt("host-1", one.id) is not None)
+    return one.id
 
 
 async def person_shares(stage, patient):
     """Two shares of one person, the second under a renewed consent."""
-    enclaves = [one.keys for one in stage.hosts.values()]
-    made = []
-    for ordinal in (1, 2):
-        consent = stage.rig.consent(patient, ordinal=ordinal)
-        one, outer = person_share(stage, patient, *enclaves, consent=consent)
-        sender = await offer_person(stage, outer)
-        await sender.frames(*one.frames)
-        await until(lambda one=one: stage.receipt("host-1", one.id) is not None)
-        made.append(one.id)
-    return made
+    return [
+        await receipted(stage, patient, stage.rig.consent(patient, ordinal=ordinal))
+        for ordinal in (1, 2)
+    ]
 
 
 async def test_a_persons_replaced_share_goes_once_a_decided_run_used_the_newer(stage):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from node import carrying, wire
+from node import talk, wire
 from node.carrying import Carrying
 from node.net.transport import TransportError
 from protocol import enclave_wire as enclave
@@ -93,7 +93,7 @@ class Stage:
 @pytest.fixture
 def stage(monkeypatch):
     made = Stage([delivery(n, "abc"[n % 3]) for n in range(9)])
-    monkeypatch.setattr(carrying, "ask", made.bring)
+    monkeypatch.setattr(talk, "ask", made.bring)
     return made
 
 
